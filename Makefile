@@ -1,0 +1,48 @@
+# Every recipe with a `##` comment is listed by `make`; CI calls the same recipes.
+
+CARGO ?= cargo
+TARGET := $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)
+FANFARE_BIN := $(TARGET)/ci/fanfare
+TOOLS := $(CURDIR)/.tools/bin
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run build test test-full check bench for-tests for-checks binary
+.NOTPARALLEL:
+
+help: ## List the recipes
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+setup: for-tests for-checks ## Install what the tests and checks need (they do it themselves, too)
+
+run: ## Serve on this machine for trying things out: http://127.0.0.1:8000/
+	$(CARGO) run --release --bin fanfare -- serve --dev
+
+build: ## Build the release binary, target/release/fanfare
+	$(CARGO) build --release --bin fanfare
+
+test: for-tests binary ## Run the tests, real clients and a real browser included
+	FANFARE_BIN='$(FANFARE_BIN)' $(CARGO) test --profile ci --workspace --no-fail-fast
+
+test-full: export FANFARE_TEST_FULL := 1
+test-full: test ## Run the tests with every case that takes long
+
+check: for-checks binary ## Check format, lints, documentation, the rules of the house, protos and licences
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --profile ci --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --profile ci --workspace --no-deps
+	FANFARE_BIN='$(FANFARE_BIN)' $(CARGO) test --profile ci --package fanfare-tests --test tidy
+	'$(TOOLS)/buf' lint
+	'$(TOOLS)/cargo-deny' check bans licenses sources
+
+bench: build ## Measure this machine: deliveries per CPU-second, memory, latency
+	'$(TARGET)/release/fanfare' bench
+
+for-tests:
+	scripts/setup-tests
+
+for-checks:
+	scripts/setup-checks
+
+# The binary that the tests start: optimised, with every assertion on.
+binary:
+	$(CARGO) build --profile ci --workspace --bins
