@@ -1,0 +1,220 @@
+//! The links to all nodes: who is linked, how messages get onto a link, and what a lost link took with it.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, Weighed, byte_queue};
+use fanfare_cluster::member::{Incarnation, MemberId};
+use fanfare_proto::link::{self, open_response};
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::metrics::Metrics;
+use crate::owner::SessionId;
+
+/// Messages that may wait for one node, however small.
+const LINK_ITEMS: usize = 65_536;
+
+/// A message that waits for its node.
+#[derive(Debug)]
+pub(crate) struct Outgoing(pub(crate) open_response::Message);
+
+impl Weighed for Outgoing {
+    fn weight(&self) -> usize {
+        // The struct itself and the channel's name are counted at a flat rate.
+        const FLAT: usize = 128;
+        FLAT + match &self.0 {
+            open_response::Message::Deliver(deliver) => {
+                deliver.publication.as_ref().map_or(0, |publication| publication.data.len())
+            }
+            open_response::Message::DeliverConnection(deliver) => deliver.data.len(),
+            _ => 0,
+        }
+    }
+}
+
+/// One node's link session; cheap to clone.
+#[derive(Clone, Debug)]
+pub(crate) struct Link(Arc<LinkState>);
+
+#[derive(Debug)]
+struct LinkState {
+    session: SessionId,
+    node: MemberId,
+    incarnation: Incarnation,
+    /// The session's number as the node knows it.
+    wire_session: u64,
+    queue: Sender<Outgoing>,
+    /// Messages handed to the queue, which are numbered as they leave it.
+    handed: AtomicU64,
+    cut: CancellationToken,
+    metrics: Metrics,
+}
+
+impl Link {
+    pub(crate) fn session(&self) -> SessionId {
+        self.0.session
+    }
+
+    pub(crate) fn node(&self) -> &MemberId {
+        &self.0.node
+    }
+
+    /// Queues a message for the node. A link that is full is cut, never thinned: the node dials again.
+    pub(crate) fn send(&self, message: open_response::Message) {
+        self.0.handed.fetch_add(1, Ordering::Relaxed);
+        if self.0.queue.try_send(Outgoing(message)).is_err() && !self.0.cut.is_cancelled() {
+            warn!(node = %self.0.node, "too much waits for the node: its link is cut");
+            self.0.metrics.link_cuts.inc();
+            self.0.cut.cancel();
+        }
+    }
+
+    /// Is cancelled when the link shall end.
+    pub(crate) fn ended(&self) -> &CancellationToken {
+        &self.0.cut
+    }
+}
+
+/// All links of this replica.
+#[derive(Debug)]
+pub(crate) struct Links {
+    state: Mutex<State>,
+    queue_bytes: usize,
+    metrics: Metrics,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    last_session: u64,
+    by_node: HashMap<MemberId, Link>,
+    by_tag: HashMap<u32, Link>,
+    /// Of ended sessions: the number that the node knew it by, and how many messages were handed to it.
+    ended: HashMap<MemberId, (u64, u64)>,
+}
+
+impl Links {
+    pub(crate) fn new(queue_bytes: usize, metrics: Metrics) -> Self {
+        Self { state: Mutex::default(), queue_bytes, metrics }
+    }
+
+    /// A node has dialled. An older session of the same node ends.
+    pub(crate) fn open(&self, hello: &link::Hello, node: MemberId) -> (Link, Receiver<Outgoing>) {
+        // queue: link to a node
+        let (queue, outgoing) = byte_queue(Bounds { items: LINK_ITEMS, bytes: self.queue_bytes });
+        let incarnation = Incarnation::from_wire(hello.incarnation);
+        let mut state = self.lock();
+        state.last_session += 1;
+        let link = Link(Arc::new(LinkState {
+            session: SessionId(state.last_session),
+            node: node.clone(),
+            incarnation,
+            wire_session: hello.session,
+            queue,
+            handed: AtomicU64::new(0),
+            cut: CancellationToken::new(),
+            metrics: self.metrics.clone(),
+        }));
+        if let Some(older) = state.by_node.insert(node.clone(), link.clone()) {
+            info!(%node, "the node has dialled anew: its older link ends");
+            older.ended().cancel();
+            state.forget(&older);
+        }
+        state.by_tag.insert(incarnation.tag(), link.clone());
+        if let Some((session, handed)) = state.ended.remove(&node)
+            && session == hello.last_session
+        {
+            self.metrics.link_lost.inc_by(handed.saturating_sub(hello.last_sequence));
+        }
+        self.metrics.links.set(state.by_node.len() as i64);
+        (link, outgoing)
+    }
+
+    /// A session has ended.
+    pub(crate) fn close(&self, link: &Link) {
+        link.ended().cancel();
+        let mut state = self.lock();
+        if state.by_node.get(link.node()).is_some_and(|other| other.session() == link.session()) {
+            state.by_node.remove(link.node());
+        }
+        state.forget(link);
+        self.metrics.links.set(state.by_node.len() as i64);
+    }
+
+    /// The link to the node that holds a connection.
+    pub(crate) fn of_connection(&self, node_tag: u32) -> Option<Link> {
+        self.lock().by_tag.get(&node_tag).cloned()
+    }
+
+    /// The link of a session.
+    pub(crate) fn node_of(&self, session: SessionId) -> Option<MemberId> {
+        let state = self.lock();
+        state.by_node.values().find(|link| link.session() == session).map(|link| link.node().clone())
+    }
+
+    /// Whether the node is linked.
+    pub(crate) fn is_linked(&self, node: &MemberId) -> bool {
+        self.lock().by_node.contains_key(node)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Each change leaves the maps whole, so a panic elsewhere cannot have broken them.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn forget(&mut self, link: &Link) {
+        let tag = link.0.incarnation.tag();
+        if self.by_tag.get(&tag).is_some_and(|other| other.session() == link.session()) {
+            self.by_tag.remove(&tag);
+        }
+        let handed = link.0.handed.load(Ordering::Relaxed);
+        self.ended.insert(link.node().clone(), (link.0.wire_session, handed));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hello(session: u64, last_session: u64, last_sequence: u64) -> link::Hello {
+        link::Hello { incarnation: 7 << 32, session, last_session, last_sequence, ..Default::default() }
+    }
+
+    fn message() -> open_response::Message {
+        open_response::Message::Following(link::Following::default())
+    }
+
+    #[test]
+    fn a_full_link_is_cut_and_what_was_lost_is_counted_at_the_next_hello() {
+        let metrics = Metrics::default();
+        let links = Links::new(300, metrics.clone());
+        let node: MemberId = "node".parse().unwrap();
+        let (link, mut outgoing) = links.open(&hello(1, 0, 0), node.clone());
+        link.send(message());
+        link.send(message());
+        assert!(!link.ended().is_cancelled());
+        assert!(outgoing.try_recv().is_some(), "the node has seen one");
+        link.send(message());
+        link.send(message());
+        assert!(link.ended().is_cancelled());
+        links.close(&link);
+        assert!(links.of_connection(7).is_none());
+        links.open(&hello(2, 1, 1), node);
+        assert_eq!((metrics.link_cuts.get(), metrics.link_lost.get()), (1, 3));
+    }
+
+    #[test]
+    fn a_node_that_dials_anew_ends_its_older_session() {
+        let links = Links::new(1 << 20, Metrics::default());
+        let node: MemberId = "node".parse().unwrap();
+        let (older, _queue) = links.open(&hello(1, 0, 0), node.clone());
+        let (newer, _queue) = links.open(&hello(2, 1, 0), node.clone());
+        assert!(older.ended().is_cancelled() && !newer.ended().is_cancelled());
+        links.close(&older);
+        assert_eq!(links.of_connection(7).map(|link| link.session()), Some(newer.session()));
+        assert!(links.is_linked(&node));
+    }
+}

@@ -1,0 +1,53 @@
+//! What a control-plane replica counts.
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+/// The counters; cheap to clone.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Metrics {
+    pub(crate) publications: Counter,
+    pub(crate) refused: Counter,
+    pub(crate) deliveries: Counter,
+    pub(crate) followed_channels: Gauge,
+    pub(crate) links: Gauge,
+    pub(crate) link_cuts: Counter,
+    pub(crate) link_lost: Counter,
+    pub(crate) namespace_mismatches: Counter,
+}
+
+impl Metrics {
+    /// Gives the counters their names.
+    pub(crate) fn register(&self, registry: &mut Registry) {
+        let control = registry.sub_registry_with_prefix("fanfare_control");
+        control.register(
+            "publications",
+            "Publications accepted from backends and clients",
+            self.publications.clone(),
+        );
+        control.register("refused_pushes", "Pushes that were answered with an error", self.refused.clone());
+        control.register("node_deliveries", "Publications sent to a node", self.deliveries.clone());
+        control.register(
+            "followed_channels",
+            "Channels that some node follows",
+            self.followed_channels.clone(),
+        );
+        control.register("links", "Nodes that are linked now", self.links.clone());
+        control.register(
+            "link_cuts",
+            "Links cut because too much waited for the node",
+            self.link_cuts.clone(),
+        );
+        control.register(
+            "link_lost_messages",
+            "Messages to nodes that a lost link took with it or that were withheld",
+            self.link_lost.clone(),
+        );
+        control.register(
+            "namespace_mismatches",
+            "Nodes that dialled with other namespace options than this replica's",
+            self.namespace_mismatches.clone(),
+        );
+    }
+}

@@ -1,0 +1,18 @@
+//! The data plane: holds the sockets, speaks the client protocol, and fans publications out.
+
+mod authenticator;
+mod codes;
+mod config;
+mod connection;
+mod encoding;
+mod frame;
+mod links;
+mod listener;
+mod metrics;
+mod publication;
+mod session;
+mod shard;
+mod start;
+
+pub use config::{ClientConfig, DataPlaneConfig, TokenConfig};
+pub use start::{DataPlane, StartError};

@@ -1,0 +1,50 @@
+//! The node's links to replicas: what is said on them, who says it, and how it finds the shards.
+
+mod dialler;
+mod exchange;
+mod follows;
+mod node_receipts;
+
+use bytes::Bytes;
+use fanfare_cluster::byte_queue::Weighed;
+use fanfare_cluster::channel::ChannelName;
+use fanfare_proto::link::{self, open_request};
+
+use crate::shard::{Counts, SlotKey};
+
+pub(crate) use dialler::LinkSetup;
+pub(crate) use exchange::{Exchange, ExchangeSetup};
+
+/// Which shard of the node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct ShardIndex(pub(crate) u8);
+
+/// What a shard asks of the exchange or tells it.
+#[derive(Debug)]
+pub(crate) enum FromShard {
+    /// Somebody here wants the channel.
+    Join { channel: ChannelName, ticket: u32 },
+    /// Nobody here wants it any more.
+    Leave { channel: ChannelName },
+    /// A client publishes.
+    Publish { key: SlotKey, id: u32, channel: ChannelName, publication: link::Publication },
+    /// How far a delivery came.
+    Receipt { receipt: u64, counts: Counts },
+}
+
+/// What waits for a replica.
+#[derive(Debug)]
+pub(crate) struct ToReplica(pub(crate) open_request::Message);
+
+impl Weighed for ToReplica {
+    fn weight(&self) -> usize {
+        const FLAT: usize = 128;
+        let data = match &self.0 {
+            open_request::Message::Publish(publish) => {
+                publish.publication.as_ref().map(|publication| &publication.data)
+            }
+            _ => None,
+        };
+        FLAT + data.map_or(0, Bytes::len)
+    }
+}

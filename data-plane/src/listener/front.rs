@@ -1,0 +1,198 @@
+//! The HTTP side of the door: the WebSocket handshake, health for load balancers, and the dev page.
+
+use std::cell::Cell;
+use std::convert::Infallible;
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_cluster::admin::{Readiness, health, text};
+use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
+use http_body_util::Full;
+use hyper::body::Incoming;
+use hyper::header::{
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
+    X_CONTENT_TYPE_OPTIONS,
+};
+use hyper::service::service_fn;
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::net::TcpStream;
+use tracing::debug;
+
+use super::origin::OriginRule;
+use crate::encoding::Encoding;
+use crate::metrics::Metrics;
+
+/// Where clients connect.
+const WEBSOCKET_PATH: &str = "/connection/websocket";
+/// How long a socket may be used for plain HTTP requests.
+const HTTP_TIME: Duration = Duration::from_secs(60);
+/// The head of a request, in bytes: more than a large cookie, less than an attack.
+const MAX_HEAD: usize = 16 * 1024;
+const DEV_PAGE: &str = include_str!("../../assets/dev.html");
+const DEV_PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
+     connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+type Answer = Response<Full<Bytes>>;
+
+/// How a connection wants to be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) encoding: Encoding,
+    /// Pings are WebSocket frames and not empty messages.
+    pub(crate) frame_pings: bool,
+}
+
+/// A socket whose handshake is done.
+#[derive(Debug)]
+pub(crate) struct Handshake {
+    pub(crate) stream: TcpStream,
+    /// What the client sent right behind the handshake.
+    pub(crate) early: Bytes,
+    pub(crate) manner: Manner,
+}
+
+/// The front door.
+pub(crate) struct Front {
+    pub(crate) origins: OriginRule,
+    pub(crate) readiness: Readiness,
+    pub(crate) dev: bool,
+    pub(crate) handshake_timeout: Duration,
+    pub(crate) metrics: Metrics,
+}
+
+impl Front {
+    /// Serves HTTP on the socket. Returns it if it has become a WebSocket.
+    pub(crate) async fn serve(&self, stream: TcpStream) -> Option<Handshake> {
+        let upgraded: Cell<Option<(UpgradeFut, Manner)>> = Cell::new(None);
+        let service = service_fn(|request| {
+            let answer = self.answer(request, &upgraded);
+            std::future::ready(Ok::<_, Infallible>(answer))
+        });
+        let connection = hyper::server::conn::http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.handshake_timeout)
+            .max_buf_size(MAX_HEAD)
+            .serve_connection(TokioIo::new(stream), service)
+            .with_upgrades();
+        match tokio::time::timeout(HTTP_TIME, connection).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => debug!(%error, "an HTTP connection ended"),
+            Err(_) => debug!("an HTTP connection has been open for too long"),
+        }
+        let (upgrade, manner) = upgraded.take()?;
+        let upgraded = upgrade.await.ok()?.into_inner().into_inner();
+        let parts = upgraded.downcast::<TokioIo<TcpStream>>().ok()?;
+        Some(Handshake { stream: parts.io.into_inner(), early: parts.read_buf, manner })
+    }
+
+    fn answer(&self, request: Request<Incoming>, upgraded: &Cell<Option<(UpgradeFut, Manner)>>) -> Answer {
+        if let Some(answer) = health(request.uri().path(), &self.readiness) {
+            return answer;
+        }
+        if self.dev && !self.origins.admits(request.headers()) {
+            return text(
+                StatusCode::FORBIDDEN,
+                "in dev mode only pages and names of this machine are let in\n",
+            );
+        }
+        let readable = matches!(*request.method(), Method::GET | Method::HEAD);
+        match request.uri().path() {
+            WEBSOCKET_PATH => self.handshake(request, upgraded).unwrap_or_else(|refusal| {
+                self.metrics.handshakes_refused.inc();
+                refusal
+            }),
+            "/" if self.dev && readable => dev_page(),
+            "/" | "/index.html" if readable => {
+                text(StatusCode::NOT_FOUND, "this is Fanfare; clients connect to /connection/websocket\n")
+            }
+            _ => text(StatusCode::NOT_FOUND, "not found\n"),
+        }
+    }
+
+    fn handshake(
+        &self,
+        mut request: Request<Incoming>,
+        upgraded: &Cell<Option<(UpgradeFut, Manner)>>,
+    ) -> Result<Answer, Answer> {
+        if request.method() != Method::GET || !is_upgrade_request(&request) {
+            return Err(text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint\n"));
+        }
+        if !self.origins.admits(request.headers()) {
+            return Err(text(StatusCode::FORBIDDEN, "the page's origin is not in client.allowed_origins\n"));
+        }
+        let subprotocol = subprotocol(request.headers());
+        let query = request.uri().query().unwrap_or_default();
+        let asks = |pair: &str| query.split('&').any(|part| part == pair);
+        let protobuf = asks("cf_protocol=protobuf") || asks("format=protobuf");
+        let encoding = match (subprotocol, protobuf) {
+            (Some(Subprotocol::Protobuf), _) | (_, true) => Encoding::Protobuf,
+            _ => Encoding::Json,
+        };
+        let manner = Manner { encoding, frame_pings: asks("cf_ws_frame_ping_pong=true") };
+        let (response, upgrade) = upgrade(&mut request)
+            .map_err(|error| text(StatusCode::BAD_REQUEST, &format!("no WebSocket handshake: {error}\n")))?;
+        upgraded.set(Some((upgrade, manner)));
+        let mut response = response.map(|_| Full::default());
+        if let Some(subprotocol) = subprotocol {
+            let name = HeaderValue::from_static(subprotocol.name());
+            response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
+        }
+        Ok(response)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Subprotocol {
+    Json,
+    Protobuf,
+}
+
+impl Subprotocol {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Json => "centrifuge-json",
+            Self::Protobuf => "centrifuge-protobuf",
+        }
+    }
+}
+
+/// The first of the client's subprotocols that is known. Browsers insist that it is echoed.
+fn subprotocol(headers: &HeaderMap) -> Option<Subprotocol> {
+    let offers = headers.get_all(SEC_WEBSOCKET_PROTOCOL).iter().filter_map(|value| value.to_str().ok());
+    let known = |offer: &str| {
+        let same = |candidate: &Subprotocol| candidate.name() == offer.trim();
+        [Subprotocol::Json, Subprotocol::Protobuf].into_iter().find(same)
+    };
+    offers.flat_map(|offers| offers.split(',')).find_map(known)
+}
+
+fn dev_page() -> Answer {
+    let mut response = Response::new(Full::new(Bytes::from_static(DEV_PAGE.as_bytes())));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
+    headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(DEV_PAGE_POLICY));
+    headers.insert(X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_first_known_subprotocol_is_chosen() {
+        let choose = |values: &[&str]| {
+            let mut headers = HeaderMap::new();
+            for value in values {
+                headers.append(SEC_WEBSOCKET_PROTOCOL, value.parse().unwrap());
+            }
+            subprotocol(&headers)
+        };
+        assert_eq!(choose(&[]), None);
+        assert_eq!(choose(&["chat"]), None);
+        assert_eq!(choose(&["chat, centrifuge-protobuf, centrifuge-json"]), Some(Subprotocol::Protobuf));
+        assert_eq!(choose(&["chat", "centrifuge-json"]), Some(Subprotocol::Json));
+    }
+}

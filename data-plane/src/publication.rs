@@ -1,0 +1,93 @@
+//! A publication on a node: encoded once per encoding, by the first shard that needs it, and shared by all.
+
+use std::sync::OnceLock;
+
+use bytes::Bytes;
+use fanfare_cluster::channel::ChannelName;
+use fanfare_proto::client::{ClientInfo, Message, Publication as ClientPublication, Push, Reply};
+use fanfare_proto::link;
+
+use crate::encoding::Encoding;
+use crate::frame::Framed;
+
+/// A publication for a channel's subscribers.
+#[derive(Debug)]
+pub(crate) struct Publication {
+    channel: ChannelName,
+    wire: link::Publication,
+    json: OnceLock<Option<Framed>>,
+    protobuf: OnceLock<Option<Framed>>,
+}
+
+impl Publication {
+    pub(crate) fn new(channel: ChannelName, wire: link::Publication) -> Self {
+        Self { channel, wire, json: OnceLock::new(), protobuf: OnceLock::new() }
+    }
+
+    pub(crate) fn channel(&self) -> &ChannelName {
+        &self.channel
+    }
+
+    /// The size of its data, in bytes.
+    pub(crate) fn data_len(&self) -> usize {
+        self.wire.data.len()
+    }
+
+    /// The frame in an encoding; `None` if the data cannot be written in it.
+    pub(crate) fn framed(&self, encoding: Encoding) -> Option<&Framed> {
+        let cell = match encoding {
+            Encoding::Json => &self.json,
+            Encoding::Protobuf => &self.protobuf,
+        };
+        cell.get_or_init(|| frame(encoding, &self.to_reply())).as_ref()
+    }
+
+    fn to_reply(&self) -> Reply {
+        let info = self.wire.publisher.as_ref().map(|publisher| ClientInfo {
+            user: publisher.user.clone(),
+            client: publisher.connection.clone(),
+            conn_info: publisher.info.clone(),
+            chan_info: Bytes::new(),
+        });
+        let publication = ClientPublication {
+            data: self.wire.data.clone(),
+            tags: self.wire.tags.clone(),
+            info,
+            ..Default::default()
+        };
+        let push = Push {
+            channel: self.channel.as_str().to_owned(),
+            r#pub: Some(publication),
+            ..Default::default()
+        };
+        Reply { push: Some(push), ..Default::default() }
+    }
+}
+
+/// The frame of a message to one connection; `None` if the data cannot be written in the encoding.
+pub(crate) fn message_frame(encoding: Encoding, data: Bytes) -> Option<Framed> {
+    let push = Push { message: Some(Message { data }), ..Default::default() };
+    frame(encoding, &Reply { push: Some(push), ..Default::default() })
+}
+
+fn frame(encoding: Encoding, reply: &Reply) -> Option<Framed> {
+    let mut message = Vec::new();
+    encoding.write(reply, &mut message).ok()?;
+    Some(Framed::message(encoding.is_text(), &message))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_publication_is_encoded_once_and_shared() {
+        let channel = ChannelName::parse("news").unwrap();
+        let wire = link::Publication { data: Bytes::from_static(b"1"), ..Default::default() };
+        let publication = Publication::new(channel, wire);
+        let first = publication.framed(Encoding::Json).unwrap().bytes().clone();
+        let second = publication.framed(Encoding::Json).unwrap().bytes().clone();
+        assert_eq!(first.as_ptr(), second.as_ptr());
+        assert_eq!(&first[2..], br#"{"push":{"channel":"news","pub":{"data":1}}}"#);
+    }
+}

@@ -1,0 +1,247 @@
+//! The connections of a shard, and how bytes reach their sockets: at once if they can, else through a bounded queue.
+
+use std::io::ErrorKind;
+use std::task::{Context, Poll};
+
+use bytes::{Buf as _, Bytes};
+use fanfare_cluster::connection_id::ConnectionId;
+use slab::Slab;
+use smallvec::SmallVec;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::SlotKey;
+use super::book::Book;
+use super::hub::{Sockets, Written};
+use crate::connection::outbound::Outbound;
+use crate::encoding::Encoding;
+use crate::listener::Manner;
+use crate::metrics::Metrics;
+use crate::session::Session;
+
+/// The place of a subscription that is not live yet.
+pub(crate) const NOT_LIVE: u32 = u32::MAX;
+
+/// A connection's subscription: the channel's number in the hub, and its place there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Subscription {
+    pub(crate) channel: u32,
+    pub(crate) position: u32,
+}
+
+/// Everything a shard keeps for a connection. Every byte here counts a million times.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    pub(crate) id: ConnectionId,
+    write: OwnedWriteHalf,
+    /// Exists only while something waits.
+    outbound: Option<Box<Outbound>>,
+    pub(crate) session: Session,
+    pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
+    /// When the shard must next look at it, and the tick of the wheel's entry that will make it.
+    pub(crate) due: u32,
+    pub(crate) armed: u32,
+    serial: u32,
+    pub(crate) manner: Manner,
+    /// A close frame is on its way; nothing else is written any more.
+    pub(crate) closing: bool,
+    /// What is due next is the answer to a ping.
+    pub(crate) pong_due: bool,
+}
+
+/// All connections of a shard.
+#[derive(Debug)]
+pub(crate) struct Connections {
+    slots: Slab<Connection>,
+    last_serial: u32,
+    queue_limit: usize,
+    /// Connections whose socket has stopped taking bytes: each needs somebody to wait for it.
+    pub(crate) blocked: Vec<SlotKey>,
+    /// Connections for which too much waits.
+    pub(crate) overflowed: Vec<SlotKey>,
+    metrics: Metrics,
+}
+
+impl Connections {
+    pub(crate) fn new(queue_limit: usize, metrics: Metrics) -> Self {
+        Self {
+            slots: Slab::new(),
+            last_serial: 0,
+            queue_limit,
+            blocked: Vec::new(),
+            overflowed: Vec::new(),
+            metrics,
+        }
+    }
+
+    /// Adds a connection whose handshake is done. `id` makes its id from its slot.
+    pub(crate) fn insert(
+        &mut self,
+        write: OwnedWriteHalf,
+        manner: Manner,
+        id: impl FnOnce(usize) -> ConnectionId,
+    ) -> SlotKey {
+        self.last_serial = self.last_serial.wrapping_add(1);
+        let entry = self.slots.vacant_entry();
+        let key = SlotKey { slot: entry.key() as u32, serial: self.last_serial };
+        entry.insert(Connection {
+            id: id(key.slot as usize),
+            write,
+            outbound: None,
+            session: Session::default(),
+            subscriptions: SmallVec::new(),
+            due: 0,
+            armed: 0,
+            serial: key.serial,
+            manner,
+            closing: false,
+            pong_due: false,
+        });
+        key
+    }
+
+    /// The connection, unless it is gone and its slot perhaps another's.
+    pub(crate) fn get(&mut self, key: SlotKey) -> Option<&mut Connection> {
+        self.slots.get_mut(key.slot as usize).filter(|connection| connection.serial == key.serial)
+    }
+
+    /// The connection with this id.
+    pub(crate) fn by_id(&self, id: ConnectionId) -> Option<SlotKey> {
+        let connection = self.slots.get(id.slot()).filter(|connection| connection.id == id)?;
+        Some(SlotKey { slot: id.slot() as u32, serial: connection.serial })
+    }
+
+    /// Takes a connection out. What waited for it will never go out.
+    pub(crate) fn remove(&mut self, key: SlotKey, book: &mut Book) -> Option<Connection> {
+        self.get(key)?;
+        self.drop_queue(key, book);
+        self.slots.try_remove(key.slot as usize)
+    }
+
+    pub(crate) fn keys(&self) -> Vec<SlotKey> {
+        let key = |(slot, connection): (usize, &Connection)| SlotKey {
+            slot: slot as u32,
+            serial: connection.serial,
+        };
+        self.slots.iter().map(key).collect()
+    }
+
+    /// Drops what waits for a connection, but for a frame that has begun to go out.
+    pub(crate) fn drop_queue(&mut self, key: SlotKey, book: &mut Book) {
+        let Some(connection) = self.slots.get_mut(key.slot as usize) else { return };
+        if let Some(outbound) = &mut connection.outbound {
+            let before = outbound.bytes();
+            outbound.cut(|receipt| book.cut(receipt, 1));
+            self.metrics.queue_bytes.dec_by((before - outbound.bytes()) as i64);
+        }
+    }
+
+    /// Writes a close frame, after which nothing is written any more.
+    pub(crate) fn write_last(&mut self, key: SlotKey, frame: &Bytes) {
+        // Whether it waits or not makes no difference: the connection has its time to close.
+        self.write_any(key.slot, frame, &[]);
+        if let Some(connection) = self.get(key) {
+            connection.closing = true;
+        }
+    }
+
+    fn write_any(&mut self, slot: u32, frames: &Bytes, receipts: &[u64]) -> Written {
+        let Some(connection) = self.slots.get_mut(slot as usize) else { return Written::Cut };
+        let key = SlotKey { slot, serial: connection.serial };
+        let queued = match &mut connection.outbound {
+            Some(outbound) => {
+                outbound.push(frames.clone());
+                frames.len()
+            }
+            None => {
+                let gone = match connection.write.try_write(frames) {
+                    Ok(written) if written == frames.len() => return Written::Whole,
+                    Ok(written) => written,
+                    Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
+                    // The reading side sees the same error and ends the connection.
+                    Err(_) => return Written::Cut,
+                };
+                let rest = frames.slice(gone..);
+                connection.outbound = Some(Box::new(Outbound::begin(rest, gone > 0)));
+                self.blocked.push(key);
+                frames.len() - gone
+            }
+        };
+        self.metrics.queue_bytes.inc_by(queued as i64);
+        if let Some(outbound) = &mut connection.outbound {
+            receipts.iter().for_each(|receipt| outbound.mark(*receipt));
+            if outbound.bytes() > self.queue_limit {
+                self.overflowed.push(key);
+            }
+        }
+        Written::Queued
+    }
+
+    /// Writes what waits for a connection, as a poll. Ready when nothing waits any more, or when the
+    /// connection is gone.
+    pub(crate) fn poll_flush(&mut self, key: SlotKey, cx: &mut Context<'_>, book: &mut Book) -> Poll<()> {
+        loop {
+            let metrics = self.metrics.clone();
+            let Some(connection) = self.get(key) else { return Poll::Ready(()) };
+            let Some(outbound) = &mut connection.outbound else { return Poll::Ready(()) };
+            let Some(head) = outbound.head() else {
+                connection.outbound = None;
+                return Poll::Ready(());
+            };
+            let stream: &tokio::net::TcpStream = connection.write.as_ref();
+            if std::task::ready!(stream.poll_write_ready(cx)).is_err() {
+                return Poll::Ready(());
+            }
+            match stream.try_write(head.chunk()) {
+                Ok(written) => {
+                    outbound.advance(written, |receipt| book.written(receipt, 1));
+                    metrics.queue_bytes.dec_by(written as i64);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {}
+                Err(_) => return Poll::Ready(()),
+            }
+        }
+    }
+}
+
+impl Connection {
+    /// Ends the socket in both directions, so that its task sees the end.
+    pub(crate) fn shut_down(&self) {
+        let stream: &tokio::net::TcpStream = self.write.as_ref();
+        // A socket that is not connected any more needs no end.
+        let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Whether something waits to go out.
+    pub(crate) fn is_blocked(&self) -> bool {
+        self.outbound.is_some()
+    }
+
+    /// Its subscription to a channel.
+    pub(crate) fn subscription(&mut self, channel: u32) -> Option<&mut Subscription> {
+        self.subscriptions.iter_mut().find(|subscription| subscription.channel == channel)
+    }
+}
+
+impl Sockets for Connections {
+    fn encoding(&self, slot: u32) -> Encoding {
+        self.slots.get(slot as usize).map_or(Encoding::Json, |connection| connection.manner.encoding)
+    }
+
+    fn id(&self, slot: u32) -> ConnectionId {
+        self.slots[slot as usize].id
+    }
+
+    fn write(&mut self, slot: u32, frames: &Bytes, receipts: &[u64]) -> Written {
+        match self.slots.get(slot as usize) {
+            Some(connection) if !connection.closing => self.write_any(slot, frames, receipts),
+            _ => Written::Cut,
+        }
+    }
+
+    fn moved(&mut self, slot: u32, channel: u32, position: u32) {
+        let connection = self.slots.get_mut(slot as usize);
+        if let Some(subscription) = connection.and_then(|connection| connection.subscription(channel)) {
+            subscription.position = position;
+        }
+    }
+}

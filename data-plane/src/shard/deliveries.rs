@@ -1,0 +1,112 @@
+//! What a shard does with what comes from links: births of subscriptions, publications, answers to publishes.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::connection_id::ConnectionId;
+use fanfare_proto::client::{PublishResult, Reply};
+
+use super::SlotKey;
+use super::hub::{Delivery, Purpose, Sockets as _, Swept, Waiting, Written};
+use super::lifetime::ticks;
+use super::state::{Replies, State, subscribed};
+use crate::codes::{Code, error};
+use crate::publication::message_frame;
+
+/// Subscribers that are served before others have their turn.
+const SWEEP_STEP: usize = 256;
+
+impl State {
+    /// The owner has answered a client's publish; `code` is 0 if all is well.
+    pub(crate) fn published(&mut self, key: SlotKey, id: u32, code: u32) {
+        let reply = match code {
+            0 => Reply { id, publish: Some(PublishResult {}), ..Default::default() },
+            code if code == u32::from(error::TOO_MANY_REQUESTS.code) => failed(id, error::TOO_MANY_REQUESTS),
+            _ => failed(id, error::INTERNAL),
+        };
+        self.reply(key, &reply);
+    }
+
+    /// The shard has joined a channel.
+    pub(crate) fn joined(&mut self, channel: &ChannelName, ticket: u32) {
+        let Some((number, live)) = self.hub.joined(channel, ticket) else { return };
+        for (Waiting { key, purpose }, position) in live {
+            let Some(connection) = self.connections.get(key) else { continue };
+            let encoding = connection.manner.encoding;
+            if let Some(subscription) = connection.subscription(number) {
+                subscription.position = position;
+            }
+            let mut replies = Replies::new(encoding);
+            match purpose {
+                Purpose::Subscribe { id } => replies.add(&subscribed(id)),
+                Purpose::Connect { id } => self.connected(key, id, Some(channel), &mut replies),
+            }
+            self.write_replies(key, replies);
+        }
+    }
+
+    /// The shard could not join a channel in time.
+    pub(crate) fn join_failed(&mut self, channel: &ChannelName, ticket: u32) {
+        let Some((number, waited)) = self.hub.join_failed(channel, ticket) else { return };
+        self.metrics.channels.dec();
+        for Waiting { key, purpose } in waited {
+            let Some(connection) = self.connections.get(key) else { continue };
+            connection.subscriptions.retain(|subscription| subscription.channel != number);
+            self.metrics.subscriptions.dec();
+            match purpose {
+                Purpose::Subscribe { id } => self.reply(key, &failed(id, error::INTERNAL)),
+                Purpose::Connect { id } => self.connect_failed(key, id),
+            }
+        }
+    }
+
+    /// A publication has come for a channel's subscribers.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, receipt_within: Duration) {
+        let due = self.wheel.now().saturating_add(ticks(receipt_within));
+        self.hub.deliver(delivery, due, &mut self.book);
+    }
+
+    /// A message has come for one connection.
+    pub(crate) fn deliver_to(
+        &mut self,
+        id: ConnectionId,
+        data: Bytes,
+        receipt: Option<u64>,
+        within: Duration,
+    ) {
+        let due = self.wheel.now().saturating_add(ticks(within));
+        let key = self.connections.by_id(id);
+        let connection = key.and_then(|key| self.connections.get(key));
+        let connection =
+            connection.filter(|connection| connection.session.is_connected() && !connection.closing);
+        if let Some(receipt) = receipt {
+            self.book.open(receipt, usize::from(connection.is_some()), due);
+        }
+        let (Some(key), Some(connection)) = (key, connection) else { return };
+        let receipts = receipt.as_slice();
+        let written = match message_frame(connection.manner.encoding, data) {
+            Some(frame) => self.connections.write(key.slot, frame.bytes(), receipts),
+            None => Written::Cut,
+        };
+        self.metrics.deliveries.inc();
+        if let Some(receipt) = receipt {
+            match written {
+                Written::Whole => self.book.written(receipt, 1),
+                Written::Queued => {}
+                Written::Cut => self.book.cut(receipt, 1),
+            }
+        }
+    }
+
+    /// Goes on with what is to be delivered.
+    pub(crate) fn sweep(&mut self) {
+        let Swept { deliveries, bytes } = self.hub.sweep(SWEEP_STEP, &mut self.connections, &mut self.book);
+        self.metrics.deliveries.inc_by(deliveries);
+        self.metrics.delivered_bytes.inc_by(bytes);
+    }
+}
+
+pub(super) fn failed(id: u32, code: Code) -> Reply {
+    Reply { id, error: Some(code.to_error()), ..Default::default() }
+}

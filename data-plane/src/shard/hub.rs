@@ -1,0 +1,436 @@
+//! The channels of a shard: who subscribes here, and how publications reach them with as few writes as can be.
+//!
+//! A channel that has something to deliver is swept: a cursor goes round its subscribers, and each one it
+//! meets gets all that it has not had yet, in one write. What is published during a sweep joins it at the
+//! cursor, so that batches grow with load by themselves and nobody waits for a timer. A sweep goes in
+//! small steps, so that other channels, reads and pings have their turn.
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::Arc;
+
+use bytes::{Bytes, BytesMut};
+use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::connection_id::ConnectionId;
+use slab::Slab;
+
+use super::SlotKey;
+use super::book::Book;
+use crate::encoding::Encoding;
+use crate::publication::Publication;
+
+/// What became of a write.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Written {
+    /// The kernel has it all.
+    Whole,
+    /// Some of it waits; receipts were noted with it.
+    Queued,
+    /// The connection is gone or is being closed.
+    Cut,
+}
+
+/// The connections, as the hub sees them.
+pub(crate) trait Sockets {
+    /// How the client speaks.
+    fn encoding(&self, slot: u32) -> Encoding;
+    /// The connection's id.
+    fn id(&self, slot: u32) -> ConnectionId;
+    /// Writes whole frames. The receipts are due when the bytes have gone out.
+    fn write(&mut self, slot: u32, frames: &Bytes, receipts: &[u64]) -> Written;
+    /// The subscription of a connection has moved to another place within its channel.
+    fn moved(&mut self, slot: u32, channel: u32, position: u32);
+}
+
+/// A publication on its way to a channel's subscribers here.
+#[derive(Clone, Debug)]
+pub(crate) struct Delivery {
+    pub(crate) publication: Arc<Publication>,
+    /// Connections that shall not get it.
+    pub(crate) exclude: Arc<[ConnectionId]>,
+    /// The receipt's number on this node, if somebody waits.
+    pub(crate) receipt: Option<u64>,
+}
+
+/// Why a connection waits for a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// Its subscribe command.
+    Subscribe { id: u32 },
+    /// Its connect command: the channel is its user's personal channel.
+    Connect { id: u32 },
+}
+
+/// A connection that waits until the shard has joined a channel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Waiting {
+    pub(crate) key: SlotKey,
+    pub(crate) purpose: Purpose,
+}
+
+/// Where a subscription stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Subscribed {
+    /// It is live, at this place within the channel.
+    Live { channel: u32, position: u32 },
+    /// It waits until the shard has joined; `join` is the ticket to ask with, if nobody has asked yet.
+    Waits { channel: u32, join: Option<u32> },
+}
+
+#[derive(Debug)]
+struct Channel {
+    name: ChannelName,
+    /// The ticket of the join that is under way; `None` once the shard has joined.
+    joining: Option<u32>,
+    waiting: Vec<Waiting>,
+    subscribers: Vec<Subscriber>,
+    /// What some subscriber has not had yet, oldest first. Bounded by the shard's inbox.
+    // queue: log of a channel in a shard
+    log: VecDeque<Entry>,
+    /// The number of the next entry.
+    next: u32,
+    cursor: usize,
+    /// Whether it is in line for its turn.
+    active: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Subscriber {
+    slot: u32,
+    /// The number of the first entry that it has not had.
+    due: u32,
+}
+
+#[derive(Debug)]
+struct Entry {
+    delivery: Delivery,
+    /// Subscribers that have not had it.
+    left: usize,
+}
+
+/// The channels of a shard.
+#[derive(Debug, Default)]
+pub(crate) struct Hub {
+    channels: Slab<Channel>,
+    by_name: HashMap<ChannelName, u32, foldhash::fast::RandomState>,
+    /// Channels that have something to deliver, in the order of their turns.
+    // queue: channels to sweep
+    active: VecDeque<u32>,
+    last_ticket: u32,
+}
+
+/// What one step of a sweep has done.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Swept {
+    pub(crate) deliveries: u64,
+    pub(crate) bytes: u64,
+}
+
+impl Hub {
+    /// The channel's number here, if anybody subscribes to it or waits for it.
+    pub(crate) fn find(&self, name: &str) -> Option<u32> {
+        self.by_name.get(name).copied()
+    }
+
+    /// How many channels there are.
+    #[cfg(test)]
+    pub(crate) fn len(&self) -> usize {
+        self.channels.len()
+    }
+
+    /// Subscribes a connection, at this place in the channel's order if the shard has joined it.
+    pub(crate) fn subscribe(&mut self, name: ChannelName, waiting: Waiting) -> Subscribed {
+        let (number, join) = match self.by_name.get(&name) {
+            Some(number) => (*number, None),
+            None => {
+                self.last_ticket = self.last_ticket.wrapping_add(1);
+                let number = self.channels.insert(Channel::new(name.clone(), self.last_ticket)) as u32;
+                self.by_name.insert(name, number);
+                (number, Some(self.last_ticket))
+            }
+        };
+        let channel = &mut self.channels[number as usize];
+        if channel.joining.is_some() {
+            channel.waiting.push(waiting);
+            return Subscribed::Waits { channel: number, join };
+        }
+        Subscribed::Live { channel: number, position: channel.add(waiting.key.slot) }
+    }
+
+    /// The shard has joined. Those who waited are live from here on; each comes back with its place. An
+    /// answer to another join than the one under way means nothing: the channel was left meanwhile.
+    pub(crate) fn joined(&mut self, name: &ChannelName, ticket: u32) -> Option<(u32, Vec<(Waiting, u32)>)> {
+        let number = self.find(name.as_str())?;
+        let channel = &mut self.channels[number as usize];
+        if channel.joining != Some(ticket) {
+            return None;
+        }
+        channel.joining = None;
+        let waiting = std::mem::take(&mut channel.waiting);
+        let live = waiting.into_iter().map(|waiting| (waiting, channel.add(waiting.key.slot))).collect();
+        Some((number, live))
+    }
+
+    /// The shard could not join. The channel is forgotten; those who waited for it come back.
+    pub(crate) fn join_failed(&mut self, name: &ChannelName, ticket: u32) -> Option<(u32, Vec<Waiting>)> {
+        let number = self.find(name.as_str())?;
+        if self.channels[number as usize].joining != Some(ticket) {
+            return None;
+        }
+        let channel = self.remove(number);
+        Some((number, channel.waiting))
+    }
+
+    /// Ends a live subscription. What it has not had yet counts as cut.
+    pub(crate) fn unsubscribe(
+        &mut self,
+        number: u32,
+        position: u32,
+        sockets: &mut impl Sockets,
+        book: &mut Book,
+    ) {
+        let channel = &mut self.channels[number as usize];
+        let gone = channel.subscribers.swap_remove(position as usize);
+        if let Some(moved) = channel.subscribers.get(position as usize) {
+            sockets.moved(moved.slot, number, position);
+        }
+        let behind = channel.next.wrapping_sub(gone.due) as usize;
+        let first = channel.log.len() - behind;
+        for entry in channel.log.range_mut(first..) {
+            entry.left -= 1;
+            if let Some(receipt) = entry.delivery.receipt {
+                book.cut(receipt, 1);
+            }
+        }
+        channel.forget_delivered();
+    }
+
+    /// Ends a subscription that waits.
+    pub(crate) fn stop_waiting(&mut self, number: u32, key: SlotKey) {
+        self.channels[number as usize].waiting.retain(|waiting| waiting.key != key);
+    }
+
+    /// Forgets the channel if nobody subscribes or waits any more. The shard shall then leave it.
+    pub(crate) fn forget_if_idle(&mut self, number: u32) -> Option<ChannelName> {
+        let channel = &self.channels[number as usize];
+        let idle = channel.subscribers.is_empty() && channel.waiting.is_empty();
+        idle.then(|| self.remove(number).name)
+    }
+
+    fn remove(&mut self, number: u32) -> Channel {
+        let channel = self.channels.remove(number as usize);
+        self.by_name.remove(&channel.name);
+        self.active.retain(|active| *active != number);
+        channel
+    }
+
+    /// Takes a publication in; it goes out as [`sweep`](Self::sweep) is called.
+    pub(crate) fn deliver(&mut self, delivery: Delivery, receipt_due: u32, book: &mut Book) {
+        let number = self.find(delivery.publication.channel().as_str());
+        let joined = number.filter(|number| self.channels[*number as usize].joining.is_none());
+        let Some(number) = joined else {
+            // Nobody is live here. Those who wait are born after this publication.
+            if let Some(receipt) = delivery.receipt {
+                book.open(receipt, 0, receipt_due);
+            }
+            return;
+        };
+        let channel = &mut self.channels[number as usize];
+        let left = channel.subscribers.len();
+        if let Some(receipt) = delivery.receipt {
+            book.open(receipt, left, receipt_due);
+        }
+        if left == 0 {
+            return;
+        }
+        if !channel.active {
+            channel.active = true;
+            self.active.push_back(number);
+        }
+        channel.log.push_back(Entry { delivery, left });
+        channel.next = channel.next.wrapping_add(1);
+    }
+
+    /// Whether anything is left to deliver.
+    pub(crate) fn has_work(&self) -> bool {
+        !self.active.is_empty()
+    }
+
+    /// Goes on with the next channel's sweep for up to `visits` subscribers.
+    pub(crate) fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> Swept {
+        let Some(number) = self.active.pop_front() else { return Swept::default() };
+        let channel = &mut self.channels[number as usize];
+        let swept = channel.sweep(visits, sockets, book);
+        channel.active = !channel.log.is_empty();
+        if channel.active {
+            self.active.push_back(number);
+        }
+        swept
+    }
+}
+
+impl Channel {
+    fn new(name: ChannelName, ticket: u32) -> Self {
+        Self {
+            name,
+            joining: Some(ticket),
+            waiting: Vec::new(),
+            subscribers: Vec::new(),
+            log: VecDeque::new(),
+            next: 0,
+            cursor: 0,
+            active: false,
+        }
+    }
+
+    fn add(&mut self, slot: u32) -> u32 {
+        self.subscribers.push(Subscriber { slot, due: self.next });
+        (self.subscribers.len() - 1) as u32
+    }
+
+    fn forget_delivered(&mut self) {
+        while self.log.front().is_some_and(|entry| entry.left == 0) {
+            self.log.pop_front();
+        }
+    }
+
+    fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> Swept {
+        let mut swept = Swept::default();
+        // Subscribers in a row are mostly equally far behind: they share the bytes of a run.
+        let mut runs: [Option<Run>; 2] = [None, None];
+        for _ in 0..if self.log.is_empty() { 0 } else { visits } {
+            if self.cursor >= self.subscribers.len() {
+                self.cursor = 0;
+            }
+            let Some(subscriber) = self.subscribers.get_mut(self.cursor) else { break };
+            self.cursor += 1;
+            let behind = self.next.wrapping_sub(subscriber.due) as usize;
+            if behind == 0 {
+                continue;
+            }
+            subscriber.due = self.next;
+            let slot = subscriber.slot;
+            let encoding = sockets.encoding(slot);
+            let run = &mut runs[encoding as usize];
+            if run.as_ref().is_none_or(|run| run.behind != behind) {
+                if let Some(run) = run.take() {
+                    run.settle(&mut self.log, book);
+                }
+                *run = Some(Run::new(&self.log, behind, encoding));
+            }
+            if let Some(run) = run {
+                run.visit(slot, &self.log, sockets, book);
+            }
+        }
+        for run in runs.into_iter().flatten() {
+            swept.deliveries += run.deliveries;
+            swept.bytes += run.bytes_out;
+            run.settle(&mut self.log, book);
+        }
+        self.forget_delivered();
+        swept
+    }
+}
+
+/// The newest `behind` entries of a log as one piece of bytes, for all subscribers that miss just these.
+struct Run {
+    behind: usize,
+    first: usize,
+    encoding: Encoding,
+    frames: Bytes,
+    receipts: Vec<u64>,
+    excludes: bool,
+    visited: usize,
+    written: u64,
+    deliveries: u64,
+    bytes_out: u64,
+}
+
+impl Run {
+    fn new(log: &VecDeque<Entry>, behind: usize, encoding: Encoding) -> Self {
+        let first = log.len() - behind;
+        let entries = || log.range(first..).map(|entry| &entry.delivery);
+        Self {
+            behind,
+            first,
+            encoding,
+            frames: join_frames(entries(), encoding),
+            receipts: entries().filter_map(|delivery| delivery.receipt).collect(),
+            excludes: entries().any(|delivery| !delivery.exclude.is_empty()),
+            visited: 0,
+            written: 0,
+            deliveries: 0,
+            bytes_out: 0,
+        }
+    }
+
+    fn visit(&mut self, slot: u32, log: &VecDeque<Entry>, sockets: &mut impl Sockets, book: &mut Book) {
+        self.visited += 1;
+        if self.excludes && self.visit_excluded(slot, log, sockets, book) {
+            return;
+        }
+        self.deliveries += self.behind as u64;
+        self.bytes_out += self.frames.len() as u64;
+        match sockets.write(slot, &self.frames, &self.receipts) {
+            Written::Whole => self.written += 1,
+            Written::Queued => {}
+            Written::Cut => self.receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
+        }
+    }
+
+    /// Serves a subscriber that shall not get all of the run; `false` if it shall.
+    fn visit_excluded(
+        &mut self,
+        slot: u32,
+        log: &VecDeque<Entry>,
+        sockets: &mut impl Sockets,
+        book: &mut Book,
+    ) -> bool {
+        let id = sockets.id(slot);
+        let meant = |delivery: &&Delivery| !delivery.exclude.contains(&id);
+        let entries = || log.range(self.first..).map(|entry| &entry.delivery);
+        if entries().all(|delivery| meant(&delivery)) {
+            return false;
+        }
+        let skipped = entries().filter(|delivery| !meant(delivery)).filter_map(|delivery| delivery.receipt);
+        skipped.for_each(|receipt| book.skip(receipt));
+        let receipts: Vec<u64> = entries().filter(meant).filter_map(|delivery| delivery.receipt).collect();
+        let frames = join_frames(entries().filter(meant), self.encoding);
+        if frames.is_empty() {
+            return true;
+        }
+        self.deliveries += entries().filter(meant).count() as u64;
+        self.bytes_out += frames.len() as u64;
+        match sockets.write(slot, &frames, &receipts) {
+            Written::Whole => receipts.iter().for_each(|receipt| book.written(*receipt, 1)),
+            Written::Queued => {}
+            Written::Cut => receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
+        }
+        true
+    }
+
+    /// Books what the run has done.
+    fn settle(self, log: &mut VecDeque<Entry>, book: &mut Book) {
+        for entry in log.range_mut(self.first..) {
+            entry.left -= self.visited;
+        }
+        if self.written > 0 {
+            self.receipts.iter().for_each(|receipt| book.written(*receipt, self.written));
+        }
+    }
+}
+
+/// One piece of bytes with the frames of all deliveries; shares the frame if it is only one.
+fn join_frames<'a>(deliveries: impl Iterator<Item = &'a Delivery>, encoding: Encoding) -> Bytes {
+    let mut frames = deliveries.filter_map(|delivery| delivery.publication.framed(encoding));
+    let Some(first) = frames.next() else { return Bytes::new() };
+    let Some(second) = frames.next() else { return first.bytes().clone() };
+    let mut joined = BytesMut::new();
+    joined.extend_from_slice(first.bytes());
+    joined.extend_from_slice(second.bytes());
+    frames.for_each(|frame| joined.extend_from_slice(frame.bytes()));
+    joined.freeze()
+}
+
+#[cfg(test)]
+#[path = "hub_tests.rs"]
+mod tests;

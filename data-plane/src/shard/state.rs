@@ -1,0 +1,329 @@
+//! What a shard knows, and what it does with what comes from clients and from links. No task, no waiting.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use bytes::Bytes;
+use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::connection_id::ConnectionId;
+use fanfare_cluster::member::Incarnation;
+use fanfare_proto::client::{Command, ConnectResult, Reply, SubscribeResult, UnsubscribeResult};
+use fanfare_proto::link;
+use tokio::net::tcp::OwnedWriteHalf;
+
+use super::SlotKey;
+use super::book::Book;
+use super::connections::{Connections, NOT_LIVE, Subscription};
+use super::hub::{Hub, Purpose, Sockets as _, Subscribed, Waiting};
+use super::wheel::Wheel;
+use crate::codes::disconnect;
+use crate::encoding::{Encoding, Malformed};
+use crate::frame::Framed;
+use crate::links::FromShard;
+use crate::listener::Manner;
+use crate::metrics::Metrics;
+use crate::session::{Rules, Step, Surroundings, seconds_left};
+
+/// How long a connect may wait for its user's personal channel.
+const CONNECT_WAIT: Duration = Duration::from_secs(2);
+/// Commands that may come while connect is under way.
+const MAX_HELD: usize = 128;
+/// How the server calls itself in connect replies.
+const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
+
+/// A shard's state. One thread has it, and no borrow of it lasts across a wait.
+pub(crate) struct State {
+    pub(crate) connections: Connections,
+    pub(crate) hub: Hub,
+    pub(crate) book: Book,
+    pub(crate) wheel: Wheel,
+    /// What goes to the exchange when somebody has time.
+    pub(crate) up: Vec<FromShard>,
+    /// Commands of clients whose connect is under way, with the id of the connect command.
+    // queue: commands held during connect
+    pub(super) held: HashMap<SlotKey, (u32, Vec<Command>)>,
+    pub(super) rules: Arc<Rules>,
+    pub(super) metrics: Metrics,
+    pub(super) incarnation: Incarnation,
+    shard: u8,
+    /// The ping of each encoding, and the ping frame.
+    pub(super) pings: [Framed; 3],
+    /// Set when the node ends: who comes now is sent away at once.
+    pub(crate) stopping: bool,
+}
+
+impl State {
+    pub(crate) fn new(shard: u8, incarnation: Incarnation, rules: Arc<Rules>, metrics: Metrics) -> Self {
+        let ping = |encoding: Encoding| Framed::message(encoding.is_text(), encoding.empty_message());
+        Self {
+            connections: Connections::new(rules.client.queue_max_size.0, metrics.clone()),
+            hub: Hub::default(),
+            book: Book::default(),
+            wheel: Wheel::default(),
+            up: Vec::new(),
+            held: HashMap::new(),
+            rules,
+            metrics,
+            incarnation,
+            shard,
+            pings: [ping(Encoding::Json), ping(Encoding::Protobuf), Framed::ping()],
+            stopping: false,
+        }
+    }
+
+    /// A handshake is done.
+    pub(crate) fn open(&mut self, write: OwnedWriteHalf, manner: Manner) -> SlotKey {
+        let (incarnation, shard) = (self.incarnation, self.shard);
+        let id = |slot| ConnectionId::new(incarnation, shard, slot);
+        let key = self.connections.insert(write, manner, id);
+        self.set_due(key, self.rules.client.stale_close_delay.0);
+        if self.stopping {
+            self.close(key, disconnect::SHUTDOWN);
+        }
+        key
+    }
+
+    /// A whole message has come from a client.
+    pub(crate) fn message(&mut self, key: SlotKey, message: Bytes) {
+        let Some(encoding) = self.connections.get(key).map(|connection| connection.manner.encoding) else {
+            return;
+        };
+        let mut replies = Replies::new(encoding);
+        let read = encoding.read(message, |command| self.command(key, command, &mut replies));
+        self.write_replies(key, replies);
+        if read == Err(Malformed) {
+            self.close(key, disconnect::BAD_REQUEST);
+        }
+    }
+
+    /// Returns whether more may come.
+    fn command(&mut self, key: SlotKey, command: Command, replies: &mut Replies) -> bool {
+        self.metrics.commands.inc();
+        let Some(connection) = self.connections.get(key).filter(|connection| !connection.closing) else {
+            return false;
+        };
+        if connection.session.is_connecting() {
+            return self.hold(key, command);
+        }
+        let mut session = std::mem::take(&mut connection.session);
+        let connection = &*connection;
+        let hub = &self.hub;
+        let around = Surroundings {
+            rules: &self.rules,
+            encoding: connection.manner.encoding,
+            now: SystemTime::now(),
+            subscriptions: connection.subscriptions.len(),
+            is_subscribed: &|channel| {
+                let number = hub.find(channel);
+                connection.subscriptions.iter().any(|subscription| Some(subscription.channel) == number)
+            },
+        };
+        let step = session.command(command, &around);
+        if let Some(connection) = self.connections.get(key) {
+            connection.session = session;
+        }
+        self.act(key, step, replies)
+    }
+
+    fn act(&mut self, key: SlotKey, step: Step, replies: &mut Replies) -> bool {
+        match step {
+            Step::Nothing => {}
+            Step::Reply(reply) => replies.add(&reply),
+            Step::Connect { id } => self.connect(key, id, replies),
+            Step::Subscribe { id, channel } => {
+                if self.subscribe(key, channel, Purpose::Subscribe { id }) {
+                    replies.add(&subscribed(id));
+                }
+            }
+            Step::Unsubscribe { id, channel } => {
+                self.unsubscribe(key, &channel);
+                let unsubscribe = Some(UnsubscribeResult {});
+                replies.add(&Reply { id, unsubscribe, ..Default::default() });
+            }
+            Step::Publish { id, channel, data } => self.publish(key, id, channel, data),
+            Step::Close(code) => {
+                self.write_replies(key, std::mem::replace(replies, Replies::new(replies.encoding)));
+                self.close(key, code);
+                return false;
+            }
+        }
+        true
+    }
+
+    fn hold(&mut self, key: SlotKey, command: Command) -> bool {
+        let (_, held) = self.held.entry(key).or_default();
+        if held.len() >= MAX_HELD {
+            self.close(key, disconnect::TOO_MANY_REQUESTS);
+            return false;
+        }
+        held.push(command);
+        true
+    }
+
+    /// The client is who it says. An anonymous one is connected at once, a user when it is a member of its
+    /// personal channel.
+    fn connect(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
+        let user = self.connections.get(key).and_then(|connection| connection.session.identity());
+        let Some(personal) = user.and_then(|identity| ChannelName::personal(&identity.user).ok()) else {
+            return self.connected(key, id, None, replies);
+        };
+        if self.subscribe(key, personal.clone(), Purpose::Connect { id }) {
+            self.connected(key, id, Some(&personal), replies);
+        } else {
+            self.held.insert(key, (id, Vec::new()));
+            self.set_due(key, CONNECT_WAIT);
+        }
+    }
+
+    pub(super) fn connected(
+        &mut self,
+        key: SlotKey,
+        id: u32,
+        personal: Option<&ChannelName>,
+        replies: &mut Replies,
+    ) {
+        let interval = self.rules.client.ping_interval.0;
+        let Some(connection) = self.connections.get(key) else { return };
+        connection.session.connected();
+        let ttl =
+            connection.session.identity().and_then(|identity| seconds_left(identity, SystemTime::now()));
+        let frame_pings = connection.manner.frame_pings;
+        let subs = personal.map(|channel| (channel.as_str().to_owned(), SubscribeResult::default()));
+        let connect = ConnectResult {
+            client: connection.id.to_string(),
+            version: VERSION.to_owned(),
+            ping: if frame_pings { 0 } else { u32::try_from(interval.as_secs()).unwrap_or(u32::MAX) },
+            pong: !frame_pings,
+            expires: ttl.is_some(),
+            ttl: ttl.unwrap_or(0),
+            subs: subs.into_iter().collect(),
+            ..Default::default()
+        };
+        replies.add(&Reply { id, connect: Some(connect), ..Default::default() });
+        self.metrics.connects.inc();
+        self.metrics.connections.inc();
+        // The first ping comes at a random time, so that pings of a reconnect storm spread.
+        self.set_due(key, interval.mul_f64(rand::random_range(0.5..1.0)));
+        for command in self.held.remove(&key).map(|(_, held)| held).unwrap_or_default() {
+            if !self.command(key, command, replies) {
+                break;
+            }
+        }
+    }
+
+    /// Returns whether the subscription is live already.
+    fn subscribe(&mut self, key: SlotKey, channel: ChannelName, purpose: Purpose) -> bool {
+        let (number, position) = match self.hub.subscribe(channel.clone(), Waiting { key, purpose }) {
+            Subscribed::Live { channel, position } => (channel, position),
+            Subscribed::Waits { channel: number, join } => {
+                if let Some(ticket) = join {
+                    self.metrics.channels.inc();
+                    self.up.push(FromShard::Join { channel, ticket });
+                }
+                (number, NOT_LIVE)
+            }
+        };
+        if let Some(connection) = self.connections.get(key) {
+            connection.subscriptions.push(Subscription { channel: number, position });
+            self.metrics.subscriptions.inc();
+        }
+        position != NOT_LIVE
+    }
+
+    fn unsubscribe(&mut self, key: SlotKey, channel: &str) {
+        let Some(number) = self.hub.find(channel) else { return };
+        let Some(connection) = self.connections.get(key) else { return };
+        let at = connection.subscriptions.iter().position(|subscription| subscription.channel == number);
+        if let Some(at) = at {
+            let subscription = connection.subscriptions.swap_remove(at);
+            self.end_subscription(key, subscription);
+        }
+    }
+
+    pub(super) fn end_subscription(
+        &mut self,
+        key: SlotKey,
+        Subscription { channel, position }: Subscription,
+    ) {
+        self.metrics.subscriptions.dec();
+        if position == NOT_LIVE {
+            self.hub.stop_waiting(channel, key);
+        } else {
+            self.hub.unsubscribe(channel, position, &mut self.connections, &mut self.book);
+        }
+        if let Some(channel) = self.hub.forget_if_idle(channel) {
+            self.metrics.channels.dec();
+            self.up.push(FromShard::Leave { channel });
+        }
+    }
+
+    fn publish(&mut self, key: SlotKey, id: u32, channel: ChannelName, data: Bytes) {
+        let Some(connection) = self.connections.get(key) else { return };
+        let identity = connection.session.identity();
+        let publisher = link::Publisher {
+            user: identity.map_or(String::new(), |identity| identity.user.as_ref().to_owned()),
+            connection: connection.id.to_string(),
+            info: identity.map_or(Bytes::new(), |identity| identity.info.clone()),
+        };
+        let publication = link::Publication { data, publisher: Some(publisher), ..Default::default() };
+        self.metrics.client_publications.inc();
+        self.up.push(FromShard::Publish { key, id, channel, publication });
+    }
+
+    pub(super) fn reply(&mut self, key: SlotKey, reply: &Reply) {
+        let Some(encoding) = self.connections.get(key).map(|connection| connection.manner.encoding) else {
+            return;
+        };
+        let mut replies = Replies::new(encoding);
+        replies.add(reply);
+        self.write_replies(key, replies);
+    }
+
+    pub(super) fn write_replies(&mut self, key: SlotKey, replies: Replies) {
+        if self.connections.get(key).is_none() {
+            return;
+        }
+        if !replies.message.is_empty() {
+            let frame = Framed::message(replies.encoding.is_text(), &replies.message);
+            self.connections.write(key.slot, frame.bytes(), &[]);
+        }
+    }
+
+    /// A pong frame has come. It counts only where pings are frames.
+    pub(crate) fn pong_frame(&mut self, key: SlotKey) {
+        if let Some(connection) = self.connections.get(key).filter(|connection| connection.manner.frame_pings)
+        {
+            connection.session.pong_came();
+        }
+    }
+
+    /// Answers a ping frame.
+    pub(crate) fn ping_frame(&mut self, key: SlotKey, payload: &[u8]) {
+        if self.connections.get(key).is_some() {
+            self.connections.write(key.slot, Framed::pong(payload).bytes(), &[]);
+        }
+    }
+}
+
+/// The replies to one message, which go out as one.
+pub(super) struct Replies {
+    encoding: Encoding,
+    message: Vec<u8>,
+}
+
+impl Replies {
+    pub(super) fn new(encoding: Encoding) -> Self {
+        Self { encoding, message: Vec::new() }
+    }
+
+    pub(super) fn add(&mut self, reply: &Reply) {
+        let written = self.encoding.write(reply, &mut self.message);
+        debug_assert!(written.is_ok(), "replies hold no data of others");
+    }
+}
+
+/// The answer to a subscribe.
+pub(super) fn subscribed(id: u32) -> Reply {
+    Reply { id, subscribe: Some(SubscribeResult::default()), ..Default::default() }
+}

@@ -1,0 +1,227 @@
+//! Starts a data-plane node: binds every socket, starts its shards, registers, and wires the parts together.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use fanfare_cluster::admin::{Admin, Readiness};
+use fanfare_cluster::member::{Incarnation, MemberId};
+use fanfare_cluster::registry::{NodeRecord, Record, Registry, RegistryError};
+use fanfare_cluster::tasks::Tasks;
+use tokio::net::TcpListener;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+use tracing::{info, warn};
+
+use crate::authenticator::{Authenticator, JwtAuthenticator};
+use crate::config::DataPlaneConfig;
+use crate::links::{Exchange, ExchangeSetup, LinkSetup, ShardIndex};
+use crate::listener::{self, Front, OriginRule};
+use crate::metrics::Metrics;
+use crate::session::Rules;
+use crate::shard::{self, ShardHandle, ShardSetup, ToShard};
+
+/// What shards may ask of the exchange before their asking waits.
+const FROM_SHARDS: usize = 16_384;
+/// Files that are not sockets of clients: links, listeners, logs.
+const FILES_FOR_OTHERS: u64 = 200;
+
+/// Why a node did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Free the address or change the key.
+    #[error("cannot listen on {address} ({key}): {source}")]
+    Bind {
+        /// The configuration key of the address.
+        key: &'static str,
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The system has no threads left.
+    #[error("cannot start a shard's thread: {0}")]
+    Shard(std::io::Error),
+    /// Another process has the id.
+    #[error(transparent)]
+    Registry(#[from] RegistryError),
+}
+
+/// A node that runs.
+pub struct DataPlane {
+    client_address: SocketAddr,
+    admin_address: SocketAddr,
+    id: MemberId,
+    incarnation: Incarnation,
+    registry: Arc<dyn Registry>,
+    shards: Vec<(ShardHandle, JoinHandle<()>)>,
+    accepting: CancellationToken,
+    leaving: Arc<AtomicBool>,
+    tasks: Tasks,
+}
+
+impl std::fmt::Debug for DataPlane {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DataPlane").field("id", &self.id).finish_non_exhaustive()
+    }
+}
+
+impl DataPlane {
+    /// Starts a node. Everything that can fail fails here.
+    ///
+    /// # Errors
+    /// Says what to change.
+    pub async fn start(config: DataPlaneConfig, registry: Arc<dyn Registry>) -> Result<Self, StartError> {
+        let clients = bind("client.address", config.client.address).await?;
+        let admin = bind("data_plane.admin_address", config.admin_address).await?;
+        let client_address = clients
+            .local_addr()
+            .map_err(|source| bind_error("client.address", config.client.address, source))?;
+
+        let tasks = Tasks::default();
+        let metrics = Metrics::default();
+        let mut exposed = prometheus_client::registry::Registry::default();
+        metrics.register(&mut exposed);
+        let leaving = Arc::new(AtomicBool::new(false));
+        let readiness = readiness(leaving.clone(), metrics.clone());
+        let incarnation = Incarnation::random();
+        let capacity = capacity();
+
+        // queue: from shards to the exchange
+        let (exchange, from_shards) = mpsc::channel(FROM_SHARDS);
+        let setup = ShardSetup {
+            incarnation,
+            rules: rules(&config),
+            metrics: metrics.clone(),
+            front: front(&config, readiness.clone(), metrics.clone()),
+            exchange,
+            tasks: tasks.clone(),
+        };
+        let shards = start_shards(config.shards, &setup)?;
+        let handles: Vec<ShardHandle> = shards.iter().map(|(handle, _)| handle.clone()).collect();
+        let link = LinkSetup {
+            node: config.id.clone(),
+            incarnation: incarnation.to_wire(),
+            capacity,
+            namespaces_hash: config.channels.hash(),
+            queue_bytes: config.link_queue_bytes,
+            metrics: metrics.clone(),
+        };
+        let (membership, for_exchange) = (registry.watch(), tasks.clone());
+        let exchange =
+            ExchangeSetup { link, shards: handles.clone(), from_shards, membership, tasks: for_exchange };
+        tasks.spawn("exchange", Exchange::run(exchange));
+
+        let door = Admin { metrics: Arc::new(exposed), readiness };
+        let admin_address = door
+            .serve(admin, &tasks)
+            .map_err(|source| bind_error("data_plane.admin_address", config.admin_address, source))?;
+        let record = NodeRecord { incarnation, capacity };
+        registry.register(&config.id, Record::Node(record)).await?;
+        let accepting = CancellationToken::new();
+        tasks.spawn("client listener", listener::accept(clients, handles, accepting.clone()));
+        info!(node = %config.id, %client_address, %admin_address, "the data plane runs");
+        let id = config.id;
+        Ok(Self {
+            client_address,
+            admin_address,
+            id,
+            incarnation,
+            registry,
+            shards,
+            accepting,
+            leaving,
+            tasks,
+        })
+    }
+
+    /// Where clients connect.
+    pub fn client_address(&self) -> SocketAddr {
+        self.client_address
+    }
+
+    /// Where health and metrics are.
+    pub fn admin_address(&self) -> SocketAddr {
+        self.admin_address
+    }
+
+    /// Waits until something has broken that the process cannot live without. It need not ever come.
+    pub async fn broken(&self) {
+        self.tasks.broken().await;
+    }
+
+    /// Closes all clients with 3001, which tells them to come back, and ends everything; returns whether all
+    /// ended within `patience`.
+    pub async fn stop(self, patience: Duration) -> bool {
+        self.leaving.store(true, Ordering::Relaxed);
+        self.accepting.cancel();
+        self.registry.deregister(&self.id, self.incarnation).await;
+        let (handles, threads): (Vec<_>, Vec<_>) = self.shards.into_iter().unzip();
+        let shards_end = async {
+            for handle in &handles {
+                // A shard that is gone already need not be told.
+                let _ = handle.inbox().send(ToShard::Stop).await;
+            }
+            let join = || threads.into_iter().all(|thread| thread.join().is_ok());
+            tokio::task::spawn_blocking(join).await.unwrap_or(false)
+        };
+        let shards_ended = tokio::time::timeout(patience, shards_end).await.unwrap_or(false);
+        if !shards_ended {
+            warn!("some clients have not closed in time");
+        }
+        self.tasks.stop(patience).await && shards_ended
+    }
+}
+
+fn start_shards(count: usize, setup: &ShardSetup) -> Result<Vec<(ShardHandle, JoinHandle<()>)>, StartError> {
+    let start = |index| shard::start(ShardIndex(index), setup.clone()).map_err(StartError::Shard);
+    (0..count.clamp(1, 64) as u8).map(start).collect()
+}
+
+fn rules(config: &DataPlaneConfig) -> Arc<Rules> {
+    let secret = &config.client.token.hmac_secret_key;
+    let authenticator =
+        (!secret.is_empty()).then(|| Arc::new(JwtAuthenticator::new(secret)) as Arc<dyn Authenticator>);
+    Arc::new(Rules { client: config.client.clone(), channels: config.channels.clone(), authenticator })
+}
+
+fn front(config: &DataPlaneConfig, readiness: Readiness, metrics: Metrics) -> Arc<Front> {
+    let origins = if config.dev {
+        OriginRule::LoopbackOnly
+    } else {
+        OriginRule::Listed(config.client.allowed_origins.clone())
+    };
+    let handshake_timeout = config.client.handshake_timeout.0;
+    Arc::new(Front { origins, readiness, dev: config.dev, handshake_timeout, metrics })
+}
+
+/// A node is ready while it stays and has a link: without one it can connect clients but not subscribe them.
+fn readiness(leaving: Arc<AtomicBool>, metrics: Metrics) -> Readiness {
+    Arc::new(move || {
+        if leaving.load(Ordering::Relaxed) {
+            Err("shutting down")
+        } else if metrics.links.get() == 0 {
+            Err("no link to a control-plane replica")
+        } else {
+            Ok(())
+        }
+    })
+}
+
+/// How many connections the process has files for.
+fn capacity() -> u64 {
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+    let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
+    let soft = line.and_then(|line| line.split_whitespace().next()).and_then(|soft| soft.parse().ok());
+    soft.unwrap_or(1024u64).saturating_sub(FILES_FOR_OTHERS)
+}
+
+async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
+    TcpListener::bind(address).await.map_err(|source| bind_error(key, address, source))
+}
+
+fn bind_error(key: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
+    StartError::Bind { key, address, source }
+}

@@ -1,0 +1,191 @@
+//! All keys of the configuration, their defaults, and what must hold between them.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use fanfare_cluster::channel::ChannelOptions;
+use fanfare_cluster::member::MemberId;
+use fanfare_cluster::quantity::{Size, Span};
+use fanfare_control_plane::{ApiConfig, ControlPlaneConfig};
+use fanfare_data_plane::{ClientConfig, DataPlaneConfig};
+use serde::{Deserialize, Serialize};
+use toml::Table;
+
+use super::DEV_SECRET;
+
+/// Shards at most, as many as bits in the set that says which of them follow a channel.
+const MAX_SHARDS: usize = 64;
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct Config {
+    pub(crate) client: ClientConfig,
+    pub(crate) channel: ChannelSection,
+    pub(crate) api: ApiConfig,
+    pub(crate) cluster: ClusterSection,
+    pub(crate) control_plane: ControlPlaneSection,
+    pub(crate) data_plane: DataPlaneSection,
+    pub(crate) telemetry: TelemetrySection,
+    pub(crate) shutdown: ShutdownSection,
+}
+
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ChannelSection {
+    pub(crate) without_namespace: ChannelOptions,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ClusterSection {
+    pub(crate) address: SocketAddr,
+    pub(crate) link_queue: Size,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ControlPlaneSection {
+    pub(crate) id: MemberId,
+    pub(crate) admin_address: SocketAddr,
+    pub(crate) owners: usize,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct DataPlaneSection {
+    pub(crate) id: MemberId,
+    pub(crate) admin_address: SocketAddr,
+    pub(crate) shards: usize,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct TelemetrySection {
+    pub(crate) log_level: String,
+    pub(crate) log_format: LogFormat,
+}
+
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ShutdownSection {
+    pub(crate) grace: Span,
+}
+
+impl Default for ClusterSection {
+    fn default() -> Self {
+        Self { address: loopback(10001), link_queue: Size(8 << 20) }
+    }
+}
+
+impl Default for ControlPlaneSection {
+    fn default() -> Self {
+        Self { id: id("replica"), admin_address: loopback(10002), owners: 0 }
+    }
+}
+
+impl Default for DataPlaneSection {
+    fn default() -> Self {
+        Self { id: id("node"), admin_address: loopback(8001), shards: 0 }
+    }
+}
+
+impl Default for TelemetrySection {
+    fn default() -> Self {
+        Self { log_level: "info".to_owned(), log_format: LogFormat::default() }
+    }
+}
+
+impl Default for ShutdownSection {
+    fn default() -> Self {
+        Self { grace: Span(Duration::from_secs(10)) }
+    }
+}
+
+fn loopback(port: u16) -> SocketAddr {
+    ([127, 0, 0, 1], port).into()
+}
+
+fn id(name: &str) -> MemberId {
+    name.parse().expect("a plain word is an id")
+}
+
+/// All keys with their defaults.
+pub(crate) fn defaults() -> Table {
+    Table::try_from(Config::default()).expect("our own defaults are TOML")
+}
+
+impl Config {
+    /// Checks what must hold between keys.
+    pub(crate) fn validate(&self, dev: bool) -> Result<(), String> {
+        let client = &self.client;
+        if client.pong_timeout.0 >= client.ping_interval.0 {
+            return Err("client.pong_timeout must be shorter than client.ping_interval".to_owned());
+        }
+        if client.ping_interval.0 < Duration::from_secs(1) {
+            return Err("client.ping_interval must be at least 1s: the protocol counts in seconds".to_owned());
+        }
+        if !dev && client.token.hmac_secret_key == DEV_SECRET {
+            return Err(
+                "client.token.hmac_secret_key is the public secret of --dev: choose another".to_owned()
+            );
+        }
+        if self.data_plane.shards > MAX_SHARDS {
+            return Err(format!("data_plane.shards is at most {MAX_SHARDS}"));
+        }
+        let addresses = [
+            ("client.address", client.address),
+            ("api.address", self.api.address),
+            ("cluster.address", self.cluster.address),
+            ("control_plane.admin_address", self.control_plane.admin_address),
+            ("data_plane.admin_address", self.data_plane.admin_address),
+        ];
+        let open = addresses.iter().find(|(_, address)| dev && !address.ip().is_loopback());
+        if let Some((key, address)) = open {
+            return Err(format!("{key} is {address}: --dev serves loopback addresses only"));
+        }
+        if !self.cluster.address.ip().is_loopback() {
+            return Err("cluster.address must be a loopback address: links have no TLS yet".to_owned());
+        }
+        Ok(())
+    }
+
+    pub(crate) fn control_plane(&self) -> ControlPlaneConfig {
+        ControlPlaneConfig {
+            id: self.control_plane.id.clone(),
+            api: self.api.clone(),
+            cluster_address: self.cluster.address,
+            admin_address: self.control_plane.admin_address,
+            owners: or_cores(self.control_plane.owners),
+            link_queue_bytes: self.cluster.link_queue.0,
+            channels: self.channel.without_namespace.clone(),
+        }
+    }
+
+    pub(crate) fn data_plane(&self, dev: bool) -> DataPlaneConfig {
+        DataPlaneConfig {
+            id: self.data_plane.id.clone(),
+            client: self.client.clone(),
+            channels: self.channel.without_namespace.clone(),
+            admin_address: self.data_plane.admin_address,
+            shards: or_cores(self.data_plane.shards).min(MAX_SHARDS),
+            link_queue_bytes: self.cluster.link_queue.0,
+            dev,
+        }
+    }
+}
+
+/// 0 means as many as there are cores.
+fn or_cores(count: usize) -> usize {
+    match count {
+        0 => std::thread::available_parallelism().map_or(1, std::num::NonZero::get),
+        count => count,
+    }
+}

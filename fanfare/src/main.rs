@@ -1,0 +1,30 @@
+//! `fanfare`: the server, and the command line of those who run it and push through it.
+
+mod bench;
+mod cli;
+mod client;
+mod config;
+mod config_command;
+mod exit;
+mod push;
+mod serve;
+mod version;
+
+use clap::Parser as _;
+use cli::{Cli, Command};
+
+/// The lowest memory of all allocators measured: buffers that nobody has touched stay unmapped.
+#[global_allocator]
+static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
+
+fn main() -> std::process::ExitCode {
+    let cli = Cli::parse();
+    let result = match cli.command {
+        Command::Serve(arguments) => serve::run(&arguments),
+        Command::Push(arguments) => push::run(&arguments),
+        Command::Config(arguments) => config_command::run(&arguments),
+        Command::Bench(arguments) => bench::run(&arguments),
+        Command::Version(arguments) => version::run(&arguments),
+    };
+    exit::report(result)
+}

@@ -1,0 +1,4 @@
+//! What the tests from outside share: a real server on free ports, and one way to wait.
+
+pub mod eventually;
+pub mod sandbox;

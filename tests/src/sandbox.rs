@@ -1,0 +1,206 @@
+//! A real server in a process of its own, on free ports, ended with the test.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{SocketAddr, TcpStream};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use fanfare_proto::v1::message::Payload;
+use fanfare_proto::v1::push_service_client::PushServiceClient;
+use fanfare_proto::v1::target::Kind;
+use fanfare_proto::v1::{Message, PublishRequest, PublishResponse, Receipt, Target, WaitFor};
+
+use crate::eventually::{PATIENCE, eventually};
+
+/// Where the binary under test is.
+///
+/// # Panics
+/// If `FANFARE_BIN` is not set: `make test` sets it.
+pub fn binary() -> String {
+    std::env::var("FANFARE_BIN")
+        .expect("FANFARE_BIN names the binary under test: run the tests with `make test`")
+}
+
+/// A server that runs.
+#[derive(Debug)]
+pub struct Sandbox {
+    process: Child,
+    /// Where clients connect.
+    pub clients: SocketAddr,
+    /// Where the public API is.
+    pub api: SocketAddr,
+    node_admin: SocketAddr,
+    replica_admin: SocketAddr,
+}
+
+impl Default for Sandbox {
+    fn default() -> Self {
+        Self::start()
+    }
+}
+
+impl Sandbox {
+    /// Starts `fanfare serve --dev` on free ports.
+    pub fn start() -> Self {
+        Self::start_with(&[])
+    }
+
+    /// Starts it with further settings, each `key=value`.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn start_with(settings: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.args([
+            "serve",
+            "--dev",
+            "--set",
+            "client.address=127.0.0.1:0",
+            "--set",
+            "api.address=127.0.0.1:0",
+        ]);
+        for setting in settings {
+            command.args(["--set", setting]);
+        }
+        let mut process = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
+        let banner = Banner::read(process.stdout.take().expect("its output is piped"));
+        let sandbox = Self {
+            process,
+            clients: banner.address("page"),
+            api: banner.address("gRPC API"),
+            node_admin: banner.address("metrics"),
+            replica_admin: banner.last_address("metrics"),
+        };
+        eventually("the server is ready", || {
+            sandbox.http(sandbox.clients, "/readyz").starts_with("HTTP/1.1 200").then_some(())
+        });
+        sandbox
+    }
+
+    /// The WebSocket endpoint.
+    pub fn websocket_url(&self) -> String {
+        format!("ws://{}/connection/websocket", self.clients)
+    }
+
+    /// The process id.
+    pub fn pid(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// The whole answer to a GET.
+    ///
+    /// # Panics
+    /// If the server cannot be reached.
+    pub fn http(&self, address: SocketAddr, path: &str) -> String {
+        let mut stream = TcpStream::connect(address).expect("the port is open");
+        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).expect("the request is written");
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).expect("the answer is text");
+        answer
+    }
+
+    /// The value of a metric of the node or the replica, summed over its labels; 0 if it is not there.
+    pub fn metric(&self, name: &str) -> f64 {
+        let admin = if name.starts_with("fanfare_node") { self.node_admin } else { self.replica_admin };
+        let text = self.http(admin, "/metrics");
+        let values = text.lines().filter_map(|line| {
+            let (series, value) = line.rsplit_once(' ')?;
+            (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
+        });
+        values.sum()
+    }
+
+    /// Pushes JSON to a channel and waits until it is written.
+    pub fn push(&self, channel: &str, json: &str) -> Receipt {
+        let request = push_request(Kind::Channel(channel.to_owned()), json);
+        self.publish(request).expect("the push is accepted").receipt.expect("there is a receipt")
+    }
+
+    /// Makes any push.
+    ///
+    /// # Errors
+    /// What the server refuses it with.
+    ///
+    /// # Panics
+    /// If the API cannot be reached.
+    pub fn publish(&self, request: PublishRequest) -> Result<PublishResponse, tonic::Status> {
+        let runtime =
+            tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
+        runtime.block_on(async {
+            let client = PushServiceClient::connect(format!("http://{}", self.api)).await;
+            let answer = client.expect("the API is reachable").publish(request).await?;
+            Ok(answer.into_inner())
+        })
+    }
+
+    /// Ends the server with a signal, such as `TERM`, and waits until it has ended.
+    ///
+    /// # Panics
+    /// If it does not end.
+    pub fn end(mut self, signal: &str) -> ExitStatus {
+        self.signal(signal);
+        eventually("the server ends", || self.process.try_wait().expect("it is our child"))
+    }
+
+    /// Sends the server a signal.
+    ///
+    /// # Panics
+    /// If there is no `kill`.
+    pub fn signal(&self, signal: &str) {
+        let pid = self.process.id().to_string();
+        let sent = Command::new("kill").args(["-s", signal, &pid]).status().expect("there is a kill command");
+        assert!(sent.success(), "kill -s {signal} {pid}");
+    }
+}
+
+impl Drop for Sandbox {
+    fn drop(&mut self) {
+        // It may have ended already; then there is nothing to end.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A push of JSON that waits until it is written.
+pub fn push_request(kind: Kind, json: &str) -> PublishRequest {
+    PublishRequest {
+        target: Some(Target { kind: Some(kind) }),
+        message: Some(Message { payload: Some(Payload::Json(json.to_owned())), ..Default::default() }),
+        wait_for: WaitFor::Written.into(),
+        ..Default::default()
+    }
+}
+
+/// What the server prints when it runs.
+struct Banner(Vec<String>);
+
+impl Banner {
+    fn read(output: impl std::io::Read) -> Self {
+        let mut lines = Vec::new();
+        for line in BufReader::new(output).lines() {
+            let line = line.expect("the banner is text");
+            let last = line.contains("Ctrl-C");
+            lines.push(line);
+            if last {
+                return Self(lines);
+            }
+        }
+        panic!("the server ended before it ran: {lines:?}");
+    }
+
+    fn addresses(&self, word: &str) -> Vec<SocketAddr> {
+        let line =
+            self.0.iter().find(|line| line.trim_start().starts_with(word)).expect("the banner has the line");
+        let words = line.split(|character: char| character.is_whitespace() || character == '/');
+        words.filter_map(|word| word.parse().ok()).collect()
+    }
+
+    fn address(&self, word: &str) -> SocketAddr {
+        self.addresses(word)[0]
+    }
+
+    fn last_address(&self, word: &str) -> SocketAddr {
+        *self.addresses(word).last().expect("the line has an address")
+    }
+}

@@ -1,0 +1,17 @@
+//! The rules of the house, each a test that reads the repository.
+
+mod configuration;
+mod documents;
+mod functions;
+mod headers;
+mod imports;
+mod markdown;
+mod mask;
+mod names;
+mod queues;
+mod refused;
+mod report;
+mod repository;
+mod sizes;
+mod source;
+mod structs;
