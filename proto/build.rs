@@ -53,6 +53,9 @@ fn client_json(
         for field in &message.field {
             let name = format!("{}.{}", message.name(), field.name());
             let path = format!("{path}.{}", field.name());
+            if field.type_name().ends_with(".ServerSubscription") {
+                builder = builder.field_attribute(&path, "#[serde(with = \"crate::subscription_map\")]");
+            }
             if field.r#type() == Type::Bytes {
                 builder = builder.field_attribute(&path, "#[serde(with = \"crate::raw_json\")]");
             }

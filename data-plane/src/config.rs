@@ -81,6 +81,14 @@ pub struct DataPlaneConfig {
     pub shards: usize,
     /// Bytes that may wait on the link to one replica before it is cut.
     pub link_queue_bytes: usize,
-    /// Whether this is somebody's own machine: serves the dev page and lets in only loopback hosts and origins.
-    pub dev: bool,
+    /// Set if this is somebody's own machine.
+    pub dev: Option<DevMode>,
+}
+
+/// What a node does on somebody's own machine: it serves the dev page, and lets in only loopback hosts
+/// and origins.
+#[derive(Clone, Debug)]
+pub struct DevMode {
+    /// The command that pushes, which the page shows.
+    pub push_command: String,
 }

@@ -7,7 +7,7 @@ use std::pin::Pin;
 use std::rc::Rc;
 use std::task::{Context, Poll, ready};
 
-use bytes::{Buf as _, Bytes};
+use bytes::Buf as _;
 use tokio::io::{AsyncRead, ReadBuf};
 use tokio::net::tcp::OwnedReadHalf;
 
@@ -16,13 +16,22 @@ use crate::frame::{FrameSplitter, Incoming};
 use crate::shard::{Shard, SlotKey};
 
 /// Reads until the peer or the shard ends the connection. `early` is what came right behind the handshake.
-pub(crate) async fn run(shard: Rc<Shard>, key: SlotKey, read: OwnedReadHalf, early: Bytes) {
+///
+/// The future is what a connection costs while it is idle, so it holds as little as it can.
+pub(crate) fn run(
+    shard: Rc<Shard>,
+    key: SlotKey,
+    read: OwnedReadHalf,
+    early: &[u8],
+) -> impl Future<Output = ()> + use<> {
     let mut input = Input { key, read, splitter: FrameSplitter::default(), rest: Vec::new(), deaf: false };
-    let mut open = early.is_empty() || input.take(&shard, &early).is_ok();
-    while open {
-        open = poll_fn(|cx| input.poll(&shard, cx)).await;
+    let mut open = early.is_empty() || input.take(&shard, early).is_ok();
+    async move {
+        while open {
+            open = poll_fn(|cx| input.poll(&shard, cx)).await;
+        }
+        shard.gone(key);
     }
-    shard.gone(key);
 }
 
 /// Both sides have closed.

@@ -91,7 +91,7 @@ mod tests {
     use super::*;
     use fanfare_proto::client::{
         ClientInfo, ConnectRequest, ConnectResult, Publication, PublishRequest, PublishResult, Push,
-        SubscribeRequest, SubscribeResult,
+        ServerSubscription, SubscribeRequest, SubscribeResult,
     };
     use proptest::prelude::*;
 
@@ -139,6 +139,18 @@ mod tests {
         let reply = Reply { id: 3, publish: Some(PublishResult {}), ..Default::default() };
         assert_eq!(json(&reply), r#"{"id":3,"publish":{}}"#);
         assert_eq!(json(&Reply::default()).as_bytes(), Encoding::Json.empty_message());
+    }
+
+    // prost leaves an empty value of a map away; centrifuge-js then reads null and throws at connect.
+    #[test]
+    fn a_server_side_subscription_is_written_also_when_it_is_empty() {
+        let subscription = ServerSubscription { key: "#42".into(), value: Some(SubscribeResult::default()) };
+        let connect = ConnectResult { subs: vec![subscription], ..Default::default() };
+        let reply = Reply { id: 1, connect: Some(connect), ..Default::default() };
+        assert_eq!(json(&reply), r##"{"id":1,"connect":{"subs":{"#42":{}}}}"##);
+        let mut message = Vec::new();
+        Encoding::Protobuf.write(&reply, &mut message).unwrap();
+        assert!(message.ends_with(b"\x32\x07\x0a\x03#42\x12\x00"), "{message:x?}");
     }
 
     #[test]

@@ -14,5 +14,5 @@ mod session;
 mod shard;
 mod start;
 
-pub use config::{ClientConfig, DataPlaneConfig, TokenConfig};
+pub use config::{ClientConfig, DataPlaneConfig, DevMode, TokenConfig};
 pub use start::{DataPlane, StartError};

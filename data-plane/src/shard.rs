@@ -250,7 +250,7 @@ impl Shard {
                 // The handshake's task was large; the connection's is small and lives long.
                 let (read, write) = stream.into_split();
                 let key = shard.with(|state| state.open(write, manner));
-                let task = connection::run(shard.clone(), key, read, early);
+                let task = connection::run(shard.clone(), key, read, &early);
                 shard.spawn(async move {
                     task.await;
                     drop(socket);

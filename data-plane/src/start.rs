@@ -18,7 +18,7 @@ use tracing::{info, warn};
 use crate::authenticator::{Authenticator, JwtAuthenticator};
 use crate::config::DataPlaneConfig;
 use crate::links::{Exchange, ExchangeSetup, LinkSetup, ShardIndex};
-use crate::listener::{self, Front, OriginRule};
+use crate::listener::{self, Front, OriginRule, dev_page};
 use crate::metrics::Metrics;
 use crate::session::Rules;
 use crate::shard::{self, ShardHandle, ShardSetup, ToShard};
@@ -188,13 +188,14 @@ fn rules(config: &DataPlaneConfig) -> Arc<Rules> {
 }
 
 fn front(config: &DataPlaneConfig, readiness: Readiness, metrics: Metrics) -> Arc<Front> {
-    let origins = if config.dev {
+    let origins = if config.dev.is_some() {
         OriginRule::LoopbackOnly
     } else {
         OriginRule::Listed(config.client.allowed_origins.clone())
     };
     let handshake_timeout = config.client.handshake_timeout.0;
-    Arc::new(Front { origins, readiness, dev: config.dev, handshake_timeout, metrics })
+    let dev_page = config.dev.as_ref().map(dev_page);
+    Arc::new(Front { origins, readiness, dev_page, handshake_timeout, metrics })
 }
 
 /// A node is ready while it stays and has a link: without one it can connect clients but not subscribe them.

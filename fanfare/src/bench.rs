@@ -1,7 +1,26 @@
-//! `fanfare bench`: placeholder while the measurement is being written.
-use crate::cli::BenchArguments;
+//! `fanfare bench`: what a delivery and a connection cost, beside a bare loop of send(2) in the same run.
+//!
+//! The server, its clients and the bare loop are processes of their own, the server and the bare loop on
+//! one core, everything else on another. Costs are CPU time and bytes of the server's process, as the
+//! kernel counts them, so that a busy machine changes them less than it changes times.
+
+mod clients;
+mod floor;
+mod measure;
+mod part;
+mod report;
+mod usage;
+
+use crate::cli::{BenchArguments, BenchRole};
 use crate::exit::Failure;
 
-pub(crate) fn run(_arguments: &BenchArguments) -> Result<(), Failure> {
-    Err(Failure::Failed("bench".to_owned()))
+pub(crate) fn run(arguments: &BenchArguments) -> Result<(), Failure> {
+    match arguments.part.role {
+        Some(BenchRole::Clients) => Ok(clients::run(arguments)?),
+        Some(BenchRole::Floor) => Ok(floor::run(arguments)?),
+        None => {
+            let figures = measure::run(arguments)?;
+            report::print(&figures, arguments.output)
+        }
+    }
 }

@@ -1,6 +1,6 @@
 //! What can be said on the command line.
 
-use std::net::IpAddr;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -163,15 +163,25 @@ pub(crate) struct BenchArguments {
     /// Print JSON in place of a table
     #[arg(short, long, value_enum, default_value_t)]
     pub(crate) output: Output,
-    /// Which part of a measurement this process is; used by the bench itself
+    #[command(flatten)]
+    pub(crate) part: BenchPart,
+}
+
+/// How the bench starts its own processes.
+#[derive(Debug, Args)]
+pub(crate) struct BenchPart {
+    /// Which part of the measurement this process is
     #[arg(long, hide = true, value_enum)]
     pub(crate) role: Option<BenchRole>,
-    /// The server that a part talks to
+    /// Where the connections of this part go
     #[arg(long, hide = true)]
-    pub(crate) target: Option<String>,
-    /// The address that a part's connections come from, and the ones after it
+    pub(crate) target: Option<SocketAddr>,
+    /// The channel to subscribe to; without one the connections speak no protocol
     #[arg(long, hide = true)]
-    pub(crate) from: Option<IpAddr>,
+    pub(crate) channel: Option<String>,
+    /// How many frames the bare loop puts into one write
+    #[arg(long, hide = true, default_value_t = 1)]
+    pub(crate) frames: usize,
 }
 
 /// The processes of a measurement.

@@ -1,11 +1,12 @@
 //! `fanfare serve`: both planes in one process, joined by the same link as in a cluster.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_cluster::registry::{MemoryRegistry, Registry};
 use fanfare_control_plane::ControlPlane;
-use fanfare_data_plane::DataPlane;
+use fanfare_data_plane::{DataPlane, DevMode};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
@@ -43,9 +44,12 @@ async fn serve(config: Config, dev: bool) -> Result<(), Failure> {
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::default());
     let control = ControlPlane::start(config.control_plane(), registry.clone()).await;
     let control = control.map_err(|error| failed(&error))?;
-    let data = DataPlane::start(config.data_plane(dev), registry).await.map_err(|error| failed(&error))?;
+    let push_command = push_command(control.api_address());
+    let dev_mode = dev.then(|| DevMode { push_command: push_command.clone() });
+    let data =
+        DataPlane::start(config.data_plane(dev_mode), registry).await.map_err(|error| failed(&error))?;
     if dev {
-        print_banner(&control, &data);
+        print_banner(&control, &data, &push_command);
     }
     let broken = tokio::select! {
         _ = terminate.recv() => false,
@@ -91,13 +95,17 @@ fn start_logging(config: &Config, dev: bool) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_banner(control: &ControlPlane, data: &DataPlane) {
-    let (client, api) = (data.client_address(), control.api_address());
+/// The command that pushes to this server, ready to paste.
+fn push_command(api: SocketAddr) -> String {
     let binary = std::env::args().next().unwrap_or_else(|| "fanfare".to_owned());
-    let endpoint = match api.to_string().as_str() {
-        "127.0.0.1:10000" => String::new(),
-        other => format!(" --endpoint http://{other}"),
-    };
+    match api.to_string().as_str() {
+        "127.0.0.1:10000" => format!("{binary} push"),
+        other => format!("{binary} push --endpoint http://{other}"),
+    }
+}
+
+fn print_banner(control: &ControlPlane, data: &DataPlane, push_command: &str) {
+    let (client, api) = (data.client_address(), control.api_address());
     println!(
         "\n  Fanfare {version} runs in DEV MODE: anyone on this machine may connect, subscribe and publish;\n  \
          nothing is kept. Not for production.\n\n  \
@@ -106,7 +114,7 @@ fn print_banner(control: &ControlPlane, data: &DataPlane) {
          gRPC API    {api}\n  \
          metrics     http://{node}/metrics  http://{replica}/metrics\n\n  \
          Open the page, then push to it:\n\n    \
-         {binary} push news '{{\"hello\": \"world\"}}'{endpoint}\n\n  \
+         {push_command} news '{{\"hello\": \"world\"}}'\n\n  \
          Ctrl-C ends.\n",
         version = env!("CARGO_PKG_VERSION"),
         node = data.admin_address(),

@@ -1,6 +1,7 @@
 //! What goes over Fanfare's wires: messages and services generated from the `.proto` files beside this crate.
 
 pub mod raw_json;
+pub mod subscription_map;
 
 pub use prost_types::Duration;
 

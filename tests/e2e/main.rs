@@ -1,3 +1,15 @@
 //! The whole server from outside, through its real doors.
 
+mod bystander;
+mod channels;
+mod churn;
 mod command_line;
+mod dispatch;
+mod frames;
+mod http;
+mod life;
+mod protobuf;
+mod receipts;
+mod signals;
+mod strangers;
+mod tokens;

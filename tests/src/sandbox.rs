@@ -1,13 +1,15 @@
 //! A real server in a process of its own, on free ports, ended with the test.
 
-use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use fanfare_proto::v1::message::Payload;
 use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::target::Kind;
 use fanfare_proto::v1::{Message, PublishRequest, PublishResponse, Receipt, Target, WaitFor};
+use serde_json::Value;
 
 use crate::eventually::{PATIENCE, eventually};
 
@@ -70,10 +72,49 @@ impl Sandbox {
             node_admin: banner.address("metrics"),
             replica_admin: banner.last_address("metrics"),
         };
-        eventually("the server is ready", || {
-            sandbox.http(sandbox.clients, "/readyz").starts_with("HTTP/1.1 200").then_some(())
-        });
+        sandbox.wait_until_ready();
         sandbox
+    }
+
+    /// Starts `fanfare serve --config` with a file of this text, on free ports.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn configured(text: &str) -> Self {
+        static FILES: AtomicUsize = AtomicUsize::new(0);
+        let number = FILES.fetch_add(1, Ordering::Relaxed);
+        let file = std::env::temp_dir().join(format!("fanfare-{}-{number}.toml", std::process::id()));
+        std::fs::write(&file, text).expect("a temporary file can be written");
+        let mut command = Command::new(binary());
+        command.arg("serve").arg("--config").arg(&file).args(["--set", "telemetry.log_format=json"]);
+        let sections = ["client.", "api.", "cluster.", "control_plane.admin_", "data_plane.admin_"];
+        for section in sections {
+            command.arg("--set").arg(format!("{section}address=127.0.0.1:0"));
+        }
+        let mut process = command.stderr(Stdio::piped()).spawn().expect("the binary starts");
+        let mut log = BufReader::new(process.stderr.take().expect("its log is piped"));
+        let control = logged(&mut log, "the control plane runs");
+        let data = logged(&mut log, "the data plane runs");
+        // Nobody reads what else it says, but it must not have to wait to say it.
+        std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
+        let address =
+            |fields: &Value, key: &str| fields[key].as_str().and_then(|text| text.parse().ok()).expect(key);
+        let sandbox = Self {
+            process,
+            clients: address(&data, "client_address"),
+            api: address(&control, "api_address"),
+            node_admin: address(&data, "admin_address"),
+            replica_admin: address(&control, "admin_address"),
+        };
+        sandbox.wait_until_ready();
+        std::fs::remove_file(&file).expect("the temporary file is still there");
+        sandbox
+    }
+
+    fn wait_until_ready(&self) {
+        eventually("the server is ready", || {
+            self.http(self.clients, "/readyz").starts_with("HTTP/1.1 200").then_some(())
+        });
     }
 
     /// The WebSocket endpoint.
@@ -170,6 +211,18 @@ pub fn push_request(kind: Kind, json: &str) -> PublishRequest {
         wait_for: WaitFor::Written.into(),
         ..Default::default()
     }
+}
+
+/// The fields of the first line of a log in JSON that has the message.
+fn logged(log: &mut impl BufRead, message: &str) -> Value {
+    for line in log.lines() {
+        let line = line.expect("the log is text");
+        let mut entry: Value = serde_json::from_str(&line).expect("the log is JSON");
+        if entry["fields"]["message"] == message {
+            return entry["fields"].take();
+        }
+    }
+    panic!("the server ended before it logged that {message}");
 }
 
 /// What the server prints when it runs.

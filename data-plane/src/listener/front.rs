@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use tracing::debug;
 
 use super::origin::OriginRule;
+use crate::config::DevMode;
 use crate::encoding::Encoding;
 use crate::metrics::Metrics;
 
@@ -56,7 +57,8 @@ pub(crate) struct Handshake {
 pub(crate) struct Front {
     pub(crate) origins: OriginRule,
     pub(crate) readiness: Readiness,
-    pub(crate) dev: bool,
+    /// The page for developers; `None` where nobody develops.
+    pub(crate) dev_page: Option<Bytes>,
     pub(crate) handshake_timeout: Duration,
     pub(crate) metrics: Metrics,
 }
@@ -90,7 +92,7 @@ impl Front {
         if let Some(answer) = health(request.uri().path(), &self.readiness) {
             return answer;
         }
-        if self.dev && !self.origins.admits(request.headers()) {
+        if self.dev_page.is_some() && !self.origins.admits(request.headers()) {
             return text(
                 StatusCode::FORBIDDEN,
                 "in dev mode only pages and names of this machine are let in\n",
@@ -102,10 +104,12 @@ impl Front {
                 self.metrics.handshakes_refused.inc();
                 refusal
             }),
-            "/" if self.dev && readable => dev_page(),
-            "/" | "/index.html" if readable => {
-                text(StatusCode::NOT_FOUND, "this is Fanfare; clients connect to /connection/websocket\n")
-            }
+            "/" if readable => match &self.dev_page {
+                Some(page) => show_dev_page(page.clone()),
+                None => {
+                    text(StatusCode::NOT_FOUND, "this is Fanfare; clients connect to /connection/websocket\n")
+                }
+            },
             _ => text(StatusCode::NOT_FOUND, "not found\n"),
         }
     }
@@ -167,8 +171,15 @@ fn subprotocol(headers: &HeaderMap) -> Option<Subprotocol> {
     offers.flat_map(|offers| offers.split(',')).find_map(known)
 }
 
-fn dev_page() -> Answer {
-    let mut response = Response::new(Full::new(Bytes::from_static(DEV_PAGE.as_bytes())));
+/// The page with the command that pushes, which it shows.
+pub(crate) fn dev_page(dev: &DevMode) -> Bytes {
+    // The command stands inside a JavaScript string.
+    let command = dev.push_command.replace(['\\', '\'', '<'], "");
+    DEV_PAGE.replace("{{push-command}}", &command).into()
+}
+
+fn show_dev_page(page: Bytes) -> Answer {
+    let mut response = Response::new(Full::new(page));
     let headers = response.headers_mut();
     headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
     headers.insert(CONTENT_SECURITY_POLICY, HeaderValue::from_static(DEV_PAGE_POLICY));

@@ -8,7 +8,9 @@ use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::Incarnation;
-use fanfare_proto::client::{Command, ConnectResult, Reply, SubscribeResult, UnsubscribeResult};
+use fanfare_proto::client::{
+    Command, ConnectResult, Reply, ServerSubscription, SubscribeResult, UnsubscribeResult,
+};
 use fanfare_proto::link;
 use tokio::net::tcp::OwnedWriteHalf;
 
@@ -189,7 +191,10 @@ impl State {
         let ttl =
             connection.session.identity().and_then(|identity| seconds_left(identity, SystemTime::now()));
         let frame_pings = connection.manner.frame_pings;
-        let subs = personal.map(|channel| (channel.as_str().to_owned(), SubscribeResult::default()));
+        let subscription = |channel: &ChannelName| ServerSubscription {
+            key: channel.as_str().to_owned(),
+            value: Some(SubscribeResult::default()),
+        };
         let connect = ConnectResult {
             client: connection.id.to_string(),
             version: VERSION.to_owned(),
@@ -197,7 +202,7 @@ impl State {
             pong: !frame_pings,
             expires: ttl.is_some(),
             ttl: ttl.unwrap_or(0),
-            subs: subs.into_iter().collect(),
+            subs: personal.map(subscription).into_iter().collect(),
             ..Default::default()
         };
         replies.add(&Reply { id, connect: Some(connect), ..Default::default() });

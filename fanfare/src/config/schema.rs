@@ -7,7 +7,7 @@ use fanfare_cluster::channel::ChannelOptions;
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::quantity::{Size, Span};
 use fanfare_control_plane::{ApiConfig, ControlPlaneConfig};
-use fanfare_data_plane::{ClientConfig, DataPlaneConfig};
+use fanfare_data_plane::{ClientConfig, DataPlaneConfig, DevMode};
 use serde::{Deserialize, Serialize};
 use toml::Table;
 
@@ -169,7 +169,7 @@ impl Config {
         }
     }
 
-    pub(crate) fn data_plane(&self, dev: bool) -> DataPlaneConfig {
+    pub(crate) fn data_plane(&self, dev: Option<DevMode>) -> DataPlaneConfig {
         DataPlaneConfig {
             id: self.data_plane.id.clone(),
             client: self.client.clone(),

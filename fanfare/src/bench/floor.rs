@@ -1,0 +1,42 @@
+//! The bare loop: as many sockets, one write(2) to each, and nothing else. What no server can be cheaper than.
+
+use std::io::{BufRead as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use super::usage::cpu_time;
+use crate::cli::BenchArguments;
+
+/// Accepts the connections, says "ready", and answers "go" with deliveries and CPU nanoseconds.
+pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
+    let listener = TcpListener::bind("127.0.0.1:0")?;
+    println!("floor {}", listener.local_addr()?);
+    let mut sockets = Vec::with_capacity(arguments.connections);
+    while sockets.len() < arguments.connections {
+        let (socket, _) = listener.accept()?;
+        socket.set_nodelay(true)?;
+        sockets.push(socket);
+    }
+    println!("ready");
+    for line in std::io::stdin().lock().lines() {
+        ensure!(line? == "go", "the only order is go");
+        let (writes, cpu) = measure(&mut sockets, arguments)?;
+        println!("{} {}", writes * arguments.part.frames as u64, cpu.as_nanos());
+    }
+    Ok(())
+}
+
+fn measure(sockets: &mut [TcpStream], arguments: &BenchArguments) -> Result<(u64, Duration)> {
+    let message = vec![b'x'; arguments.size * arguments.part.frames];
+    let (before, started) = (cpu_time(std::process::id())?, Instant::now());
+    let mut writes = 0;
+    while started.elapsed() < Duration::from_secs(arguments.seconds) {
+        for socket in &mut *sockets {
+            socket.write_all(&message)?;
+        }
+        writes += sockets.len() as u64;
+    }
+    Ok((writes, cpu_time(std::process::id())? - before))
+}

@@ -1,0 +1,281 @@
+//! The measurements, in turn: memory and connects, one subscriber, fan-out one at a time and sixteen in flight.
+
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use fanfare_proto::v1::push_service_client::PushServiceClient;
+use fanfare_proto::v1::{Message, PublishRequest, Target, WaitFor, message::Payload, target::Kind};
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tonic::transport::Channel;
+
+use super::part::{OTHER_CORE, Part, SERVER_CORE};
+use super::usage::{cpu_time, memory};
+use crate::cli::BenchArguments;
+
+/// The channel that everybody subscribes to, and the one with a single subscriber.
+const CROWD: &str = "crowd";
+const SINGLE: &str = "single";
+/// Pushes under way at the same time, in the second fan-out.
+pub(super) const IN_FLIGHT: usize = 16;
+/// A frame's header in front of a message of this size.
+const FRAME_HEADER: usize = 4;
+/// Clients that share a busy core may answer pings late; that is not what is measured.
+const PATIENT: &str = "client.pong_timeout=20s";
+/// Pushes to warm up before anything counts.
+const WARM_UP: usize = 20;
+/// How long memory may take to settle: the allocator gives pages back within ten seconds.
+const SETTLE: Duration = Duration::from_secs(12);
+
+/// Push to receipt, in microseconds.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Latency {
+    pub(super) p50: f64,
+    pub(super) p99: f64,
+}
+
+/// A fan-out.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct FanOut {
+    pub(super) deliveries: u64,
+    pub(super) per_cpu_second: f64,
+    pub(super) floor_per_cpu_second: f64,
+    pub(super) latency: Latency,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Figures {
+    pub(super) connections: usize,
+    pub(super) size: usize,
+    pub(super) shards: usize,
+    pub(super) connect_cpu_us: f64,
+    pub(super) bytes_idle: f64,
+    pub(super) bytes_after_traffic: f64,
+    pub(super) single: Latency,
+    pub(super) one_at_a_time: FanOut,
+    pub(super) in_flight: FanOut,
+}
+
+/// A load of pushes to one channel.
+#[derive(Clone, Copy, Debug)]
+struct Load {
+    channel: &'static str,
+    subscribers: usize,
+    in_flight: usize,
+    size: usize,
+}
+
+/// A server with its pusher.
+struct Server {
+    part: Part,
+    clients: SocketAddr,
+    pusher: PushServiceClient<Channel>,
+}
+
+pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
+    // A thread of its own, so that the connection answers keepalives also between measurements.
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    pin_self()?;
+    let mut figures = Figures {
+        connections: arguments.connections,
+        size: arguments.size,
+        shards: arguments.shards,
+        ..Figures::default()
+    };
+    // Half of the bare loop before the server and half after it, because the machine's speed drifts.
+    let floors = |frames| -> Result<f64> { floor(arguments, frames) };
+    let before = [floors(1)?, floors(IN_FLIGHT)?];
+    measure_server(arguments, &runtime, &mut figures)?;
+    let after = [floors(1)?, floors(IN_FLIGHT)?];
+    figures.one_at_a_time.floor_per_cpu_second = f64::midpoint(before[0], after[0]);
+    figures.in_flight.floor_per_cpu_second = f64::midpoint(before[1], after[1]);
+    Ok(figures)
+}
+
+fn measure_server(arguments: &BenchArguments, runtime: &Runtime, figures: &mut Figures) -> Result<()> {
+    let mut server = Server::start(arguments, runtime)?;
+    let single = clients(1, server.clients, SINGLE)?;
+    let size = arguments.size;
+    let load = Load { channel: SINGLE, subscribers: 1, in_flight: 1, size };
+    server.push_for(runtime, load, Duration::from_secs(1))?;
+    figures.single = server.push_for(runtime, load, Duration::from_secs(arguments.seconds))?.latency;
+    drop(single);
+
+    let empty = settled_memory(server.part.pid())?;
+    let cpu = cpu_time(server.part.pid())?;
+    let mut crowd = clients(arguments.connections, server.clients, CROWD)?;
+    let per_connection = |bytes: u64| bytes.saturating_sub(empty) as f64 / arguments.connections as f64;
+    figures.connect_cpu_us = micros(cpu_time(server.part.pid())? - cpu) / arguments.connections as f64;
+    figures.bytes_idle = per_connection(settled_memory(server.part.pid())?);
+
+    let load = Load { channel: CROWD, subscribers: arguments.connections, in_flight: 1, size };
+    for _ in 0..WARM_UP {
+        server.push_for(runtime, load, Duration::ZERO)?;
+    }
+    let time = Duration::from_secs(arguments.seconds);
+    figures.one_at_a_time = server.push_for(runtime, load, time)?;
+    figures.in_flight = server.push_for(runtime, Load { in_flight: IN_FLIGHT, ..load }, time)?;
+    figures.bytes_after_traffic = per_connection(settled_memory(server.part.pid())?);
+
+    let sent = figures.one_at_a_time.deliveries
+        + figures.in_flight.deliveries
+        + (WARM_UP * arguments.connections) as u64;
+    ensure_received(&mut crowd, sent)
+}
+
+/// Every delivery that was reported as written must have reached its client, plus the reply to each connect.
+fn ensure_received(crowd: &mut Part, sent: u64) -> Result<()> {
+    let started = Instant::now();
+    loop {
+        let answer = crowd.ask("count")?;
+        let frames: u64 = answer.split(' ').next().unwrap_or_default().parse()?;
+        if frames == sent {
+            return Ok(());
+        }
+        ensure!(frames < sent, "clients have received {frames} messages, but only {sent} were sent");
+        ensure!(started.elapsed() < SETTLE, "clients have received {frames} messages of {sent}");
+    }
+}
+
+impl Server {
+    fn start(arguments: &BenchArguments, runtime: &Runtime) -> Result<Self> {
+        let shards = format!("data_plane.shards={}", arguments.shards);
+        let words =
+            ["serve", "--dev", "--set", "client.address=127.0.0.1:0", "--set", "api.address=127.0.0.1:0"];
+        let words = words.into_iter().chain(["--set", &shards, "--set", PATIENT]).map(str::to_owned);
+        let mut part = Part::start(SERVER_CORE, &words.collect::<Vec<_>>())?;
+        let clients = part.address_after("page")?;
+        let api = part.address_after("gRPC API")?;
+        let pusher = runtime.block_on(PushServiceClient::connect(format!("http://{api}")))?;
+        Ok(Self { part, clients, pusher })
+    }
+
+    /// Pushes for a while, at least once, with so many pushes under way. Each waits until all subscribers
+    /// have been written to.
+    fn push_for(&mut self, runtime: &Runtime, load: Load, time: Duration) -> Result<FanOut> {
+        let cpu = cpu_time(self.part.pid())?;
+        let pusher = self.pusher.clone();
+        let mut times = runtime.block_on(async move {
+            let started = Instant::now();
+            let mut pushers = JoinSet::new();
+            for _ in 0..load.in_flight {
+                pushers.spawn(push_until(pusher.clone(), load, started + time));
+            }
+            let mut times = Vec::new();
+            while let Some(done) = pushers.join_next().await {
+                times.extend(done??);
+            }
+            Ok::<_, anyhow::Error>(times)
+        })?;
+        let cpu = cpu_time(self.part.pid())? - cpu;
+        let deliveries = (times.len() * load.subscribers) as u64;
+        times.sort_unstable();
+        let at = |share: f64| micros(times[((times.len() - 1) as f64 * share) as usize]);
+        Ok(FanOut {
+            deliveries,
+            per_cpu_second: deliveries as f64 / cpu.as_secs_f64(),
+            floor_per_cpu_second: 0.0,
+            latency: Latency { p50: at(0.5), p99: at(0.99) },
+        })
+    }
+}
+
+async fn push_until(
+    mut pusher: PushServiceClient<Channel>,
+    load: Load,
+    end: Instant,
+) -> Result<Vec<Duration>> {
+    let mut times = Vec::new();
+    loop {
+        let pushed = Instant::now();
+        let receipt = pusher.publish(request(load.channel, load.size)).await?;
+        let receipt = receipt.into_inner().receipt.unwrap_or_default();
+        let Load { subscribers, .. } = load;
+        ensure!(
+            receipt.written == subscribers as u64,
+            "{} of {subscribers} were written to",
+            receipt.written
+        );
+        times.push(pushed.elapsed());
+        if Instant::now() >= end {
+            return Ok(times);
+        }
+    }
+}
+
+/// The size of a frame that subscribers get is that of the bare loop's messages.
+fn request(channel: &str, size: usize) -> PublishRequest {
+    const ENVELOPE: &str = r#"{"push":{"channel":"crowd","pub":{"data":""}}}"#;
+    let filling = size.saturating_sub(FRAME_HEADER + ENVELOPE.len());
+    PublishRequest {
+        target: Some(Target { kind: Some(Kind::Channel(channel.to_owned())) }),
+        message: Some(Message {
+            payload: Some(Payload::Json(format!("\"{}\"", "x".repeat(filling)))),
+            ..Default::default()
+        }),
+        wait_for: WaitFor::Written.into(),
+        ..Default::default()
+    }
+}
+
+/// Deliveries of the bare loop per CPU second.
+fn floor(arguments: &BenchArguments, frames: usize) -> Result<f64> {
+    let words = [
+        format!("--connections={}", arguments.connections),
+        format!("--size={}", arguments.size),
+        format!("--seconds={}", arguments.seconds.div_ceil(2)),
+        format!("--frames={frames}"),
+        "--role=floor".to_owned(),
+    ];
+    let words: Vec<String> = std::iter::once("bench".to_owned()).chain(words).collect();
+    let mut floor = Part::start(SERVER_CORE, &words)?;
+    let address = floor.address_after("floor")?;
+    let words = bench_clients(arguments.connections, address);
+    let mut readers = Part::start(OTHER_CORE, &words)?;
+    ensure!(readers.line()? == "ready" && floor.line()? == "ready", "the bare loop is not ready");
+    let answer = floor.ask("go")?;
+    let (deliveries, nanoseconds) = answer.split_once(' ').context("two numbers")?;
+    Ok(deliveries.parse::<f64>()? / (nanoseconds.parse::<f64>()? / 1e9))
+}
+
+fn bench_clients(connections: usize, target: SocketAddr) -> Vec<String> {
+    let words =
+        [format!("--connections={connections}"), format!("--target={target}"), "--role=clients".to_owned()];
+    std::iter::once("bench".to_owned()).chain(words).collect()
+}
+
+/// Starts clients and waits until all have subscribed.
+fn clients(connections: usize, target: SocketAddr, channel: &str) -> Result<Part> {
+    let mut words = bench_clients(connections, target);
+    words.push(format!("--channel={channel}"));
+    let mut clients = Part::start(OTHER_CORE, &words)?;
+    ensure!(clients.line()? == "ready", "the clients are not ready");
+    Ok(clients)
+}
+
+/// Memory when it does not shrink any more.
+fn settled_memory(pid: u32) -> Result<u64> {
+    let started = Instant::now();
+    let mut lowest = memory(pid)?;
+    while started.elapsed() < SETTLE {
+        lowest = lowest.min(memory(pid)?);
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    Ok(lowest)
+}
+
+/// The pusher must not take the server's core.
+fn pin_self() -> Result<()> {
+    let pid = std::process::id().to_string();
+    let mut command = std::process::Command::new("taskset");
+    let pinned = command.args(["-a", "-p", "-c", &OTHER_CORE.to_string(), &pid]).output();
+    let pinned = pinned.context("cannot choose a core: is taskset installed?")?;
+    ensure!(pinned.status.success(), "cannot choose a core: {}", String::from_utf8_lossy(&pinned.stderr));
+    Ok(())
+}
+
+fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

@@ -1,0 +1,109 @@
+//! The table of a measurement, with the targets beside the figures.
+
+use super::measure::{FanOut, Figures, IN_FLIGHT};
+use crate::cli::Output;
+use crate::exit::Failure;
+
+/// A line of the table.
+struct Row {
+    what: String,
+    measured: String,
+    target: &'static str,
+    met: bool,
+}
+
+pub(super) fn print(figures: &Figures, output: Output) -> Result<(), Failure> {
+    match output {
+        Output::Table => print_table(figures),
+        Output::Json => println!("{}", to_json(figures)),
+    }
+    Ok(())
+}
+
+fn print_table(figures: &Figures) {
+    let Figures { connections, size, shards, .. } = figures;
+    println!("{connections} connections, frames of {size} B, {shards} shard(s)\n");
+    println!("{:<48} {:>22}  {:<22}", "", "measured", "target");
+    for Row { what, measured, target, met } in rows(figures) {
+        let verdict = match (target, met) {
+            ("", _) => "",
+            (_, true) => "  met",
+            (_, false) => "  MISSED",
+        };
+        println!("{what:<48} {measured:>22}  {target}{verdict}");
+    }
+}
+
+fn rows(figures: &Figures) -> Vec<Row> {
+    let Figures { one_at_a_time: one, in_flight: many, single, .. } = figures;
+    let row =
+        |what: &str, measured: String, target, met| Row { what: what.to_owned(), measured, target, met };
+    let per_second = |value: f64| format!("{:.0} k/CPU-s", value / 1e3);
+    let latency =
+        |fan_out: &FanOut| format!("{:.1} / {:.1} ms", fan_out.latency.p50 / 1e3, fan_out.latency.p99 / 1e3);
+    let ratio = one.per_cpu_second / one.floor_per_cpu_second;
+    let many_ratio = many.per_cpu_second / many.floor_per_cpu_second;
+    vec![
+        row("bare loop, one frame a write", per_second(one.floor_per_cpu_second), "", true),
+        row("fan-out, one push at a time", per_second(one.per_cpu_second), "", true),
+        row("  CPU per delivery", format!("{:.2} us", 1e6 / one.per_cpu_second), "", true),
+        row("  of the bare loop", format!("{ratio:.2}"), ">= 0.90", ratio >= 0.90),
+        row("  push to receipt, p50 / p99", latency(one), "", true),
+        row(
+            &format!("bare loop, {IN_FLIGHT} frames a write"),
+            per_second(many.floor_per_cpu_second),
+            "",
+            true,
+        ),
+        row(
+            &format!("fan-out, {IN_FLIGHT} pushes in flight"),
+            per_second(many.per_cpu_second),
+            ">= 1500 k/CPU-s",
+            many.per_cpu_second >= 1.5e6,
+        ),
+        row("  of the bare loop", format!("{many_ratio:.2}"), "", true),
+        row("  push to receipt, p50 / p99", latency(many), "", true),
+        row("memory per idle connection, before traffic", format!("{:.0} B", figures.bytes_idle), "", true),
+        row(
+            "memory per idle connection, after traffic",
+            format!("{:.0} B", figures.bytes_after_traffic),
+            "<= 1229 B",
+            figures.bytes_after_traffic <= 1229.0,
+        ),
+        row(
+            "CPU per connect and subscribe",
+            format!("{:.0} us", figures.connect_cpu_us),
+            "<= 80 us",
+            figures.connect_cpu_us <= 80.0,
+        ),
+        row(
+            "one subscriber, push to receipt, p50",
+            format!("{:.0} us", single.p50),
+            "<= 250 us",
+            single.p50 <= 250.0,
+        ),
+        row("one subscriber, push to receipt, p99", format!("{:.0} us", single.p99), "", true),
+    ]
+}
+
+fn to_json(figures: &Figures) -> serde_json::Value {
+    let fan_out = |fan_out: &FanOut| {
+        serde_json::json!({
+            "deliveries": fan_out.deliveries,
+            "deliveries_per_cpu_second": fan_out.per_cpu_second,
+            "bare_loop_deliveries_per_cpu_second": fan_out.floor_per_cpu_second,
+            "of_bare_loop": fan_out.per_cpu_second / fan_out.floor_per_cpu_second,
+            "push_to_receipt_us": { "p50": fan_out.latency.p50, "p99": fan_out.latency.p99 },
+        })
+    };
+    serde_json::json!({
+        "connections": figures.connections,
+        "frame_bytes": figures.size,
+        "shards": figures.shards,
+        "one_at_a_time": fan_out(&figures.one_at_a_time),
+        "in_flight": fan_out(&figures.in_flight),
+        "bytes_per_connection": { "idle": figures.bytes_idle, "after_traffic": figures.bytes_after_traffic },
+        "connect_and_subscribe_cpu_us": figures.connect_cpu_us,
+        "one_subscriber_us": { "p50": figures.single.p50, "p99": figures.single.p99 },
+    })
+}

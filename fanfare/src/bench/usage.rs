@@ -1,0 +1,25 @@
+//! What a process has used so far, as the kernel counts it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result};
+
+/// CPU time of all threads of a process that live. Only for processes whose threads do not end meanwhile.
+pub(super) fn cpu_time(pid: u32) -> Result<Duration> {
+    let mut nanoseconds = 0;
+    for task in std::fs::read_dir(format!("/proc/{pid}/task")).context("the process has ended")? {
+        let statistics = std::fs::read_to_string(task?.path().join("schedstat"))?;
+        let spent = statistics.split_whitespace().next().and_then(|spent| spent.parse::<u64>().ok());
+        nanoseconds += spent.context("the kernel does not count CPU time (schedstat)")?;
+    }
+    Ok(Duration::from_nanos(nanoseconds))
+}
+
+/// Resident memory of a process, in bytes.
+pub(super) fn memory(pid: u32) -> Result<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kibibytes =
+        line.and_then(|line| line.split_whitespace().next()).and_then(|word| word.parse::<u64>().ok());
+    Ok(kibibytes.context("the kernel does not tell memory (VmRSS)")? * 1024)
+}
