@@ -59,7 +59,7 @@ fn parse(text: &str, units: &[(&str, u64)], what: &'static str) -> Result<u64, I
 
 /// Writes with the largest unit that leaves no rest.
 fn write(f: &mut fmt::Formatter<'_>, value: u64, units: &[(&str, u64)]) -> fmt::Result {
-    let fits = |(_, factor): &&(&str, u64)| value != 0 && value % factor == 0;
+    let fits = |(_, factor): &&(&str, u64)| value != 0 && value.is_multiple_of(*factor);
     let (name, factor) = units.iter().rev().find(fits).unwrap_or(&units[0]);
     write!(f, "{}{name}", value / factor)
 }

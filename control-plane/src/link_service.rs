@@ -83,7 +83,7 @@ impl LinkService for LinkApi {
             warn!(%node, "the node's channel options differ from this replica's: compare their files");
             self.metrics.namespace_mismatches.inc();
         }
-        let (link, outgoing) = self.links.open(&hello, node);
+        let (link, outgoing) = self.links.open(&hello, &node);
         info!(node = %link.node(), "a node is linked");
         link.send(open_response::Message::Welcome(link::Welcome {
             replica: self.me.as_str().to_owned(),

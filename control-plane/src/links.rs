@@ -100,7 +100,7 @@ impl Links {
     }
 
     /// A node has dialled. An older session of the same node ends.
-    pub(crate) fn open(&self, hello: &link::Hello, node: MemberId) -> (Link, Receiver<Outgoing>) {
+    pub(crate) fn open(&self, hello: &link::Hello, node: &MemberId) -> (Link, Receiver<Outgoing>) {
         // queue: link to a node
         let (queue, outgoing) = byte_queue(Bounds { items: LINK_ITEMS, bytes: self.queue_bytes });
         let incarnation = Incarnation::from_wire(hello.incarnation);
@@ -122,7 +122,7 @@ impl Links {
             state.forget(&older);
         }
         state.by_tag.insert(incarnation.tag(), link.clone());
-        if let Some((session, handed)) = state.ended.remove(&node)
+        if let Some((session, handed)) = state.ended.remove(node)
             && session == hello.last_session
         {
             self.metrics.link_lost.inc_by(handed.saturating_sub(hello.last_sequence));
@@ -192,7 +192,7 @@ mod tests {
         let metrics = Metrics::default();
         let links = Links::new(300, metrics.clone());
         let node: MemberId = "node".parse().unwrap();
-        let (link, mut outgoing) = links.open(&hello(1, 0, 0), node.clone());
+        let (link, mut outgoing) = links.open(&hello(1, 0, 0), &node);
         link.send(message());
         link.send(message());
         assert!(!link.ended().is_cancelled());
@@ -202,7 +202,7 @@ mod tests {
         assert!(link.ended().is_cancelled());
         links.close(&link);
         assert!(links.of_connection(7).is_none());
-        links.open(&hello(2, 1, 1), node);
+        links.open(&hello(2, 1, 1), &node);
         assert_eq!((metrics.link_cuts.get(), metrics.link_lost.get()), (1, 3));
     }
 
@@ -210,8 +210,8 @@ mod tests {
     fn a_node_that_dials_anew_ends_its_older_session() {
         let links = Links::new(1 << 20, Metrics::default());
         let node: MemberId = "node".parse().unwrap();
-        let (older, _queue) = links.open(&hello(1, 0, 0), node.clone());
-        let (newer, _queue) = links.open(&hello(2, 1, 0), node.clone());
+        let (older, _queue) = links.open(&hello(1, 0, 0), &node);
+        let (newer, _queue) = links.open(&hello(2, 1, 0), &node);
         assert!(older.ended().is_cancelled() && !newer.ended().is_cancelled());
         links.close(&older);
         assert_eq!(links.of_connection(7).map(|link| link.session()), Some(newer.session()));

@@ -1,5 +1,6 @@
 //! A push after the door: every part of it is known to be good.
 
+use std::str::FromStr as _;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,25 +69,25 @@ impl Push {
             None => return Err(invalid("message.payload", "data or json is required")),
         };
         let field = "message.payload";
-        let data = options.admit(data).map_err(|why| invalid(field, why))?;
+        let data = options.admit(data).map_err(|why| invalid(field, why.to_string()))?;
         let tag_fits = |(key, value): (&String, &String)| key.len().max(value.len()) <= MAX_TAG_BYTES;
         if message.tags.len() > MAX_TAGS || !message.tags.iter().all(tag_fits) {
             let why = format!("at most {MAX_TAGS} tags, their keys and values at most {MAX_TAG_BYTES} bytes");
-            return Err(invalid("message.tags", why));
+            return Err(invalid("message.tags", why.to_string()));
         }
         let exclude = parse_excluded(&message.exclude_connections)?;
         let wait = parse_wait(request.wait_for, request.wait_timeout)?;
         if matches!(target, Target::Connection(_)) && !(exclude.is_empty() && message.tags.is_empty()) {
             let why = "a push to one connection has no tags and excludes nobody";
-            return Err(invalid("message", why));
+            return Err(invalid("message", why.to_string()));
         }
         let publication = link::Publication { data, tags: message.tags, publisher: None };
         Ok(Self { target, publication, exclude, wait })
     }
 }
 
-fn invalid(field: &'static str, why: impl ToString) -> PushError {
-    PushError::Invalid { field, why: why.to_string() }
+fn invalid(field: &'static str, why: impl Into<String>) -> PushError {
+    PushError::Invalid { field, why: why.into() }
 }
 
 /// An option that does nothing yet is refused: silence would be a promise.
@@ -108,10 +109,11 @@ fn parse_target(target: Option<v1::Target>) -> Result<Target, PushError> {
     match target.and_then(|target| target.kind) {
         None => Err(invalid("target", "a channel, a user or a connection is required")),
         Some(Kind::Channel(name)) => {
-            let channel = ChannelName::parse(&name).map_err(|why| invalid("target.channel", why))?;
+            let channel =
+                ChannelName::parse(&name).map_err(|why| invalid("target.channel", why.to_string()))?;
             if channel.is_personal() {
                 let why = fanfare_cluster::channel::InvalidChannelName::Personal;
-                return Err(invalid("target.channel", why));
+                return Err(invalid("target.channel", why.to_string()));
             }
             Ok(Target::Channel(channel))
         }
@@ -119,7 +121,7 @@ fn parse_target(target: Option<v1::Target>) -> Result<Target, PushError> {
             .map(Target::User)
             .map_err(|_| invalid("target.user", "a user id has 1 to 254 bytes and no control characters")),
         Some(Kind::Connection(id)) => {
-            id.parse().map(Target::Connection).map_err(|why| invalid("target.connection", why))
+            id.parse().map(Target::Connection).map_err(|why| invalid("target.connection", why.to_string()))
         }
     }
 }
@@ -130,7 +132,7 @@ fn parse_excluded(ids: &[String]) -> Result<Vec<Bytes>, PushError> {
         return Err(invalid(field, format!("at most {MAX_EXCLUDED} connections")));
     }
     let parse = |id: &String| {
-        let id: ConnectionId = id.parse().map_err(|why| invalid(field, why))?;
+        let id = ConnectionId::from_str(id).map_err(|why| invalid(field, why.to_string()))?;
         Ok(Bytes::copy_from_slice(id.as_bytes()))
     };
     ids.iter().map(parse).collect()

@@ -5,6 +5,7 @@ mod connections;
 mod deliveries;
 mod hub;
 mod lifetime;
+mod run;
 mod state;
 mod wheel;
 
@@ -161,8 +162,9 @@ fn spawn_up(local: &LocalSet, shard: &Rc<Shard>, index: ShardIndex) -> tokio::ta
     local.spawn_local(async move {
         loop {
             shard.up.notified().await;
-            let waiting = std::mem::take(&mut shard.state.borrow_mut().up);
-            for event in waiting {
+            loop {
+                let next = shard.state.borrow_mut().up.pop_front();
+                let Some(event) = next else { break };
                 if shard.setup.exchange.send((index, event)).await.is_err() {
                     return;
                 }
@@ -345,7 +347,7 @@ struct SocketCount(Rc<Shard>);
 impl SocketCount {
     fn new(shard: &Rc<Shard>) -> Self {
         shard.sockets.fetch_add(1, Ordering::Relaxed);
-        shard.setup.metrics.sockets.inc();
+        shard.setup.metrics.clients.sockets.inc();
         Self(shard.clone())
     }
 }
@@ -353,6 +355,6 @@ impl SocketCount {
 impl Drop for SocketCount {
     fn drop(&mut self) {
         self.0.sockets.fetch_sub(1, Ordering::Relaxed);
-        self.0.setup.metrics.sockets.dec();
+        self.0.setup.metrics.clients.sockets.dec();
     }
 }

@@ -101,17 +101,13 @@ impl DataPlane {
         };
         let shards = start_shards(config.shards, &setup)?;
         let handles: Vec<ShardHandle> = shards.iter().map(|(handle, _)| handle.clone()).collect();
-        let link = LinkSetup {
-            node: config.id.clone(),
-            incarnation: incarnation.to_wire(),
-            capacity,
-            namespaces_hash: config.channels.hash(),
-            queue_bytes: config.link_queue_bytes,
-            metrics: metrics.clone(),
+        let exchange = ExchangeSetup {
+            link: link_setup(&config, incarnation, capacity, metrics),
+            shards: handles.clone(),
+            from_shards,
+            membership: registry.watch(),
+            tasks: tasks.clone(),
         };
-        let (membership, for_exchange) = (registry.watch(), tasks.clone());
-        let exchange =
-            ExchangeSetup { link, shards: handles.clone(), from_shards, membership, tasks: for_exchange };
         tasks.spawn("exchange", Exchange::run(exchange));
 
         let door = Admin { metrics: Arc::new(exposed), readiness };
@@ -180,6 +176,22 @@ fn start_shards(count: usize, setup: &ShardSetup) -> Result<Vec<(ShardHandle, Jo
     (0..count.clamp(1, 64) as u8).map(start).collect()
 }
 
+fn link_setup(
+    config: &DataPlaneConfig,
+    incarnation: Incarnation,
+    capacity: u64,
+    metrics: Metrics,
+) -> LinkSetup {
+    LinkSetup {
+        node: config.id.clone(),
+        incarnation: incarnation.to_wire(),
+        capacity,
+        namespaces_hash: config.channels.hash(),
+        queue_bytes: config.link_queue_bytes,
+        metrics,
+    }
+}
+
 fn rules(config: &DataPlaneConfig) -> Arc<Rules> {
     let secret = &config.client.token.hmac_secret_key;
     let authenticator =
@@ -203,7 +215,7 @@ fn readiness(leaving: Arc<AtomicBool>, metrics: Metrics) -> Readiness {
     Arc::new(move || {
         if leaving.load(Ordering::Relaxed) {
             Err("shutting down")
-        } else if metrics.links.get() == 0 {
+        } else if metrics.links.linked.get() == 0 {
             Err("no link to a control-plane replica")
         } else {
             Ok(())

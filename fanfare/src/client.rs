@@ -8,7 +8,6 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use tonic_types::StatusExt as _;
 
-use crate::cli::EndpointArguments;
 use crate::exit::Failure;
 
 /// A client of the push service.
@@ -21,22 +20,21 @@ pub(crate) struct PushClient {
 
 impl PushClient {
     /// Connects.
-    pub(crate) async fn connect(arguments: &EndpointArguments) -> Result<Self, Failure> {
-        let EndpointArguments { endpoint, timeout } = arguments;
+    pub(crate) async fn connect(endpoint: &str, timeout: Duration) -> Result<Self, Failure> {
         let unreachable = |error: &dyn std::error::Error| {
             let source = innermost(error);
             let hint =
                 "is the server running? Start one with: fanfare serve --dev, or name another with --endpoint";
             Failure::Failed(format!("cannot reach {endpoint}: {source}\n{hint}"))
         };
-        let channel = Endpoint::from_shared(endpoint.clone())
+        let channel = Endpoint::from_shared(endpoint.to_owned())
             .map_err(|error| Failure::Usage(format!("--endpoint {endpoint}: {error}")))?
-            .connect_timeout(timeout.0)
+            .connect_timeout(timeout)
             .tcp_nodelay(true)
             .connect()
             .await
             .map_err(|error| unreachable(&error))?;
-        Ok(Self { service: PushServiceClient::new(channel), timeout: timeout.0, endpoint: endpoint.clone() })
+        Ok(Self { service: PushServiceClient::new(channel), timeout, endpoint: endpoint.to_owned() })
     }
 
     /// Pushes.

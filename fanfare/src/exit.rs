@@ -13,6 +13,18 @@ pub(crate) enum Failure {
     Refused { code: i32, message: String },
 }
 
+impl std::fmt::Display for Failure {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Usage(message) | Self::Failed(message) | Self::Refused { message, .. } => {
+                f.write_str(message)
+            }
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
 impl From<anyhow::Error> for Failure {
     fn from(error: anyhow::Error) -> Self {
         Self::Failed(format!("{error:#}"))
@@ -21,12 +33,12 @@ impl From<anyhow::Error> for Failure {
 
 /// Prints what went wrong, if anything did, and says so to the shell.
 pub(crate) fn report(result: Result<(), Failure>) -> ExitCode {
-    let (code, message) = match result {
-        Ok(()) => return ExitCode::SUCCESS,
-        Err(Failure::Usage(message)) => (2, message),
-        Err(Failure::Failed(message)) => (1, message),
-        Err(Failure::Refused { code, message }) => (64 + code, message),
+    let Err(failure) = result else { return ExitCode::SUCCESS };
+    let code = match &failure {
+        Failure::Usage(_) => 2,
+        Failure::Failed(_) => 1,
+        Failure::Refused { code, .. } => 64 + code,
     };
-    eprintln!("fanfare: {message}");
+    eprintln!("fanfare: {failure}");
     ExitCode::from(u8::try_from(code).unwrap_or(1))
 }

@@ -11,18 +11,24 @@ use fanfare_proto::v1::{
 use prost_reflect::prost::Message as _;
 use prost_reflect::{DescriptorPool, DynamicMessage};
 
-use crate::cli::{Output, PushArguments, Wait};
+use crate::cli::{EndpointArguments, Output, PushArguments, Wait};
 use crate::client::PushClient;
 use crate::exit::Failure;
 
 pub(crate) fn run(arguments: &PushArguments) -> Result<(), Failure> {
-    let request = request(arguments)?;
+    let mut request = request(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(error.to_string()))?;
-    let answer =
-        runtime.block_on(async { PushClient::connect(&arguments.endpoint).await?.publish(request).await })?;
+    let answer = runtime.block_on(async {
+        let EndpointArguments { endpoint, timeout } = &arguments.endpoint;
+        let mut client = PushClient::connect(endpoint, timeout.0).await?;
+        if is_loopback(endpoint) {
+            stamp(&mut request);
+        }
+        client.publish(request).await
+    })?;
     match arguments.output {
         Output::Table => print_table(&answer, arguments.wait),
         Output::Json => print_json(&answer)?,
@@ -43,15 +49,9 @@ fn request(arguments: &PushArguments) -> Result<PublishRequest, Failure> {
         })?;
         Payload::Json(data)
     };
-    let to_connection = matches!(kind, Kind::Connection(_));
-    let mut tags = tags(&arguments.tags)?;
-    if !to_connection && is_loopback(&arguments.endpoint.endpoint) {
-        // On one machine clocks agree, so that a page can show the delay.
-        tags.entry("sent_at".to_owned()).or_insert_with(now_in_milliseconds);
-    }
     let message = Message {
         payload: Some(payload),
-        tags,
+        tags: tags(&arguments.tags)?,
         exclude_connections: arguments.exclude.clone(),
         ..Default::default()
     };
@@ -93,6 +93,16 @@ fn tags(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
 fn is_loopback(endpoint: &str) -> bool {
     let authority = endpoint.split_once("://").map_or(endpoint, |(_, authority)| authority);
     ["127.", "localhost", "[::1]"].iter().any(|name| authority.starts_with(name))
+}
+
+/// Says when the message was sent: on one machine clocks agree, so that a page can show the delay. A push to
+/// one connection has no tags.
+fn stamp(request: &mut PublishRequest) {
+    let to_connection =
+        request.target.as_ref().is_some_and(|target| matches!(target.kind, Some(Kind::Connection(_))));
+    if let Some(message) = request.message.as_mut().filter(|_| !to_connection) {
+        message.tags.entry("sent_at".to_owned()).or_insert_with(now_in_milliseconds);
+    }
 }
 
 fn now_in_milliseconds() -> String {

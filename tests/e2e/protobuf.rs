@@ -174,6 +174,18 @@ fn clients_of_both_encodings_hear_each_other() {
 }
 
 #[test]
+fn a_push_to_one_connection_is_a_message() {
+    let server = Sandbox::start();
+    let mut client = open(&server);
+    send(&mut client, &[connect("")]);
+    let id = receive(&mut client).remove(0).connect.expect("connected").client;
+    let receipt = server.publish(push_request(Kind::Connection(id), "{\"a\":\n1}")).expect("it is there");
+    assert_eq!(receipt.receipt.expect("a receipt").written, 1);
+    let push = receive(&mut client).remove(0).push.expect("a push");
+    assert_eq!((push.channel.as_str(), &push.message.expect("a message").data[..]), ("", &b"{\"a\":1}"[..]));
+}
+
+#[test]
 fn data_that_is_not_json_is_refused_where_json_is_asked_for() {
     let server = Sandbox::start();
     let mut client = connected(&server);

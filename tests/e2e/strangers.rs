@@ -88,6 +88,24 @@ fn who_never_reads_at_all_is_gone_all_the_same() {
     drop(stranger);
 }
 
+// Of a frame that had partly gone out, the rest was counted as waiting for ever.
+#[test]
+fn who_is_gone_while_much_waits_leaves_nothing_behind() {
+    let server = Sandbox::start_with(&["client.queue_max_size=64MiB"]);
+    let mut bystander = Bystander::of(&server);
+    for _ in 0..3 {
+        let stranger = WebSocket::subscribed(server.clients, "news");
+        eventually("something waits", || {
+            server.publish(impatient("news", &large(0).to_string())).expect("the push is accepted");
+            (server.metric("fanfare_node_queue_bytes") > 0.0).then_some(())
+        });
+        drop(stranger);
+        eventually("it is gone", || (server.metric("fanfare_node_sockets") == 1.0).then_some(()));
+        assert_eq!(server.metric("fanfare_node_queue_bytes"), 0.0);
+        bystander.is_served(&server);
+    }
+}
+
 #[test]
 fn who_asks_and_asks_and_never_reads_the_answers_is_cut() {
     let server = Sandbox::start();

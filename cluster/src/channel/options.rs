@@ -86,7 +86,7 @@ impl ChannelOptions {
 /// Valid JSON holds raw line breaks only between tokens, so they can simply go.
 fn without_line_breaks(data: Bytes) -> Bytes {
     let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    if data.iter().any(|byte| is_break(byte)) {
+    if data.iter().any(is_break) {
         data.iter().copied().filter(|byte| !is_break(byte)).collect()
     } else {
         data

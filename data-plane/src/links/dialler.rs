@@ -50,7 +50,7 @@ impl Session {
     pub(crate) fn send(&self, message: open_request::Message) {
         if self.queue.try_send(ToReplica(message)).is_err() && !self.cut.is_cancelled() {
             warn!("too much waits for a replica: the link is cut");
-            self.metrics.link_cuts.inc();
+            self.metrics.links.cuts.inc();
             self.cut.cancel();
         }
     }
@@ -169,12 +169,12 @@ async fn run_session(
     *seen = Seen { session: number, sequence };
     let cut = CancellationToken::new();
     let session = Session { number, queue, cut: cut.clone(), metrics: setup.metrics.clone() };
-    setup.metrics.links.inc();
+    setup.metrics.links.linked.inc();
     info!(%replica, "linked");
     // The exchange is gone only when the node ends.
     let _ = exchange.send(from(replica, Event::Up(session))).await;
     carry(replica, &mut incoming, exchange, &cut, seen).await;
-    setup.metrics.links.dec();
+    setup.metrics.links.linked.dec();
     info!(%replica, "no longer linked");
     let _ = exchange.send(from(replica, Event::Down { session: number })).await;
     Ok(())

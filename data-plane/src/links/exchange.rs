@@ -100,8 +100,8 @@ impl Exchange {
         self.membership_changed().await;
         loop {
             tokio::select! {
-                Some(FromReplica { replica, event }) = from_links.recv() => self.from_link(replica, event).await,
-                Some((shard, event)) = self.setup.from_shards.recv() => self.from_shard(shard, event).await,
+                Some(FromReplica { replica, event }) = from_links.recv() => self.take_event(replica, event).await,
+                Some((shard, event)) = self.setup.from_shards.recv() => self.take_ask(shard, event).await,
                 changed = self.setup.membership.changed() => match changed {
                     true => self.membership_changed().await,
                     false => return,
@@ -140,14 +140,14 @@ impl Exchange {
         self.carry_out(actions).await;
     }
 
-    async fn from_link(&mut self, replica: MemberId, event: Event) {
+    async fn take_event(&mut self, replica: MemberId, event: Event) {
         match event {
             Event::Up(session) => {
                 let number = session.number;
                 session.send(adopted(self.setup.membership.current().placement.number()));
                 self.sessions.insert(replica.clone(), session);
                 let mut actions = Vec::new();
-                self.follows.link_up(replica, number, &mut actions);
+                self.follows.link_up(&replica, number, &mut actions);
                 self.carry_out(actions).await;
             }
             Event::Down { session } => {
@@ -190,7 +190,7 @@ impl Exchange {
         let (Ok(channel), Some(wire)) = (ChannelName::parse(&deliver.channel), deliver.publication) else {
             return;
         };
-        self.setup.link.metrics.publications.inc();
+        self.setup.link.metrics.deliveries.publications.inc();
         let shards: Vec<ShardIndex> = self.follows.shards(&channel).collect();
         let asked = Asked { session, id: deliver.receipt };
         if shards.is_empty() {
@@ -222,7 +222,7 @@ impl Exchange {
         self.to_shard(ShardIndex(id.shard()), ToShard::DeliverTo { id, data, receipt, receipt_within }).await;
     }
 
-    async fn from_shard(&mut self, shard: ShardIndex, event: FromShard) {
+    async fn take_ask(&mut self, shard: ShardIndex, event: FromShard) {
         let now = self.started.elapsed();
         match event {
             FromShard::Join { channel, ticket } => {

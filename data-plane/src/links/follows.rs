@@ -105,13 +105,13 @@ impl Follows {
             followed.state = State::Wanted;
         }
         for (replica, session) in linked {
-            self.link_up(replica, session, actions);
+            self.link_up(&replica, session, actions);
         }
     }
 
     /// A link is up: what its replica owns is followed there, channels with waiting clients first.
-    pub(crate) fn link_up(&mut self, replica: MemberId, session: u64, actions: &mut Vec<Action>) {
-        let owned = |channel: &ChannelName| self.placement.owner(channel) == Some(&replica);
+    pub(crate) fn link_up(&mut self, replica: &MemberId, session: u64, actions: &mut Vec<Action>) {
+        let owned = |channel: &ChannelName| self.placement.owner(channel) == Some(replica);
         let mut wanted: Vec<(bool, ChannelName)> = Vec::new();
         for (channel, followed) in self.channels.iter_mut().filter(|(channel, _)| owned(channel)) {
             followed.state = State::Wanted;
@@ -121,7 +121,7 @@ impl Follows {
         let queue = wanted.into_iter().map(|(_, channel)| channel).collect();
         let catching_up = Some(CatchingUp { queue, unanswered: 0 });
         self.sessions.insert(replica.clone(), Session { number: session, catching_up });
-        self.announce(&replica, actions);
+        self.announce(replica, actions);
     }
 
     /// A link's session has ended. Shards stay joined: they get what comes when it is followed again.

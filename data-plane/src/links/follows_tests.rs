@@ -59,7 +59,7 @@ impl World {
     }
 
     fn up(&mut self, session: u64) -> Vec<Action> {
-        self.act(|follows, _, actions| follows.link_up(replica(), session, actions))
+        self.act(|follows, _, actions| follows.link_up(&replica(), session, actions))
     }
 
     fn join(&mut self, shard: ShardIndex, name: &str, ticket: u32) -> Vec<Action> {
@@ -76,7 +76,7 @@ impl World {
 
     fn after(&mut self, milliseconds: u64) -> Vec<Action> {
         self.now += Duration::from_millis(milliseconds);
-        self.act(|follows, now, actions| follows.tick(now, actions))
+        self.act(Follows::tick)
     }
 
     fn shards(&self, name: &str) -> Vec<ShardIndex> {

@@ -101,8 +101,8 @@ impl Front {
         let readable = matches!(*request.method(), Method::GET | Method::HEAD);
         match request.uri().path() {
             WEBSOCKET_PATH => self.handshake(request, upgraded).unwrap_or_else(|refusal| {
-                self.metrics.handshakes_refused.inc();
-                refusal
+                self.metrics.clients.handshakes_refused.inc();
+                *refusal
             }),
             "/" if readable => match &self.dev_page {
                 Some(page) => show_dev_page(page.clone()),
@@ -118,12 +118,15 @@ impl Front {
         &self,
         mut request: Request<Incoming>,
         upgraded: &Cell<Option<(UpgradeFut, Manner)>>,
-    ) -> Result<Answer, Answer> {
+    ) -> Result<Answer, Box<Answer>> {
         if request.method() != Method::GET || !is_upgrade_request(&request) {
-            return Err(text(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint\n"));
+            return Err(refusal(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint\n"));
         }
         if !self.origins.admits(request.headers()) {
-            return Err(text(StatusCode::FORBIDDEN, "the page's origin is not in client.allowed_origins\n"));
+            return Err(refusal(
+                StatusCode::FORBIDDEN,
+                "the page's origin is not in client.allowed_origins\n",
+            ));
         }
         let subprotocol = subprotocol(request.headers());
         let query = request.uri().query().unwrap_or_default();
@@ -134,8 +137,9 @@ impl Front {
             _ => Encoding::Json,
         };
         let manner = Manner { encoding, frame_pings: asks("cf_ws_frame_ping_pong=true") };
-        let (response, upgrade) = upgrade(&mut request)
-            .map_err(|error| text(StatusCode::BAD_REQUEST, &format!("no WebSocket handshake: {error}\n")))?;
+        let (response, upgrade) = upgrade(&mut request).map_err(|error| {
+            refusal(StatusCode::BAD_REQUEST, &format!("no WebSocket handshake: {error}\n"))
+        })?;
         upgraded.set(Some((upgrade, manner)));
         let mut response = response.map(|_| Full::default());
         if let Some(subprotocol) = subprotocol {
@@ -144,6 +148,10 @@ impl Front {
         }
         Ok(response)
     }
+}
+
+fn refusal(status: StatusCode, why: &str) -> Box<Answer> {
+    Box::new(text(status, why))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -131,7 +131,7 @@ impl Connections {
         if let Some(outbound) = &mut connection.outbound {
             let before = outbound.bytes();
             outbound.cut(|receipt| book.cut(receipt, 1));
-            self.metrics.queue_bytes.dec_by((before - outbound.bytes()) as i64);
+            self.metrics.deliveries.queue_bytes.dec_by((before - outbound.bytes()) as i64);
         }
     }
 
@@ -166,7 +166,7 @@ impl Connections {
                 frames.len() - gone
             }
         };
-        self.metrics.queue_bytes.inc_by(queued as i64);
+        self.metrics.deliveries.queue_bytes.inc_by(queued as i64);
         if let Some(outbound) = &mut connection.outbound {
             receipts.iter().for_each(|receipt| outbound.mark(*receipt));
             if outbound.bytes() > self.queue_limit {
@@ -194,7 +194,7 @@ impl Connections {
             match stream.try_write(head.chunk()) {
                 Ok(written) => {
                     outbound.advance(written, |receipt| book.written(receipt, 1));
-                    metrics.queue_bytes.dec_by(written as i64);
+                    metrics.deliveries.queue_bytes.dec_by(written as i64);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(()),

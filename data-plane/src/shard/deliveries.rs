@@ -42,18 +42,18 @@ impl State {
                 Purpose::Subscribe { id } => replies.add(&subscribed(id)),
                 Purpose::Connect { id } => self.connected(key, id, Some(channel), &mut replies),
             }
-            self.write_replies(key, replies);
+            self.write_replies(key, &replies);
         }
     }
 
     /// The shard could not join a channel in time.
     pub(crate) fn join_failed(&mut self, channel: &ChannelName, ticket: u32) {
         let Some((number, waited)) = self.hub.join_failed(channel, ticket) else { return };
-        self.metrics.channels.dec();
+        self.metrics.deliveries.channels.dec();
         for Waiting { key, purpose } in waited {
             let Some(connection) = self.connections.get(key) else { continue };
             connection.subscriptions.retain(|subscription| subscription.channel != number);
-            self.metrics.subscriptions.dec();
+            self.metrics.deliveries.subscriptions.dec();
             match purpose {
                 Purpose::Subscribe { id } => self.reply(key, &failed(id, error::INTERNAL)),
                 Purpose::Connect { id } => self.connect_failed(key, id),
@@ -89,7 +89,7 @@ impl State {
             Some(frame) => self.connections.write(key.slot, frame.bytes(), receipts),
             None => Written::Cut,
         };
-        self.metrics.deliveries.inc();
+        self.metrics.deliveries.deliveries.inc();
         if let Some(receipt) = receipt {
             match written {
                 Written::Whole => self.book.written(receipt, 1),
@@ -102,8 +102,8 @@ impl State {
     /// Goes on with what is to be delivered.
     pub(crate) fn sweep(&mut self) {
         let Swept { deliveries, bytes } = self.hub.sweep(SWEEP_STEP, &mut self.connections, &mut self.book);
-        self.metrics.deliveries.inc_by(deliveries);
-        self.metrics.delivered_bytes.inc_by(bytes);
+        self.metrics.deliveries.deliveries.inc_by(deliveries);
+        self.metrics.deliveries.bytes.inc_by(bytes);
     }
 }
 

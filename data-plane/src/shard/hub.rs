@@ -8,13 +8,14 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
 use slab::Slab;
 
 use super::SlotKey;
 use super::book::Book;
+use super::run::Run;
 use crate::encoding::Encoding;
 use crate::publication::Publication;
 
@@ -100,11 +101,12 @@ struct Subscriber {
     due: u32,
 }
 
+/// A publication that some subscriber has not had yet.
 #[derive(Debug)]
-struct Entry {
-    delivery: Delivery,
+pub(super) struct Entry {
+    pub(super) delivery: Delivery,
     /// Subscribers that have not had it.
-    left: usize,
+    pub(super) left: usize,
 }
 
 /// The channels of a shard.
@@ -329,106 +331,6 @@ impl Channel {
         self.forget_delivered();
         swept
     }
-}
-
-/// The newest `behind` entries of a log as one piece of bytes, for all subscribers that miss just these.
-struct Run {
-    behind: usize,
-    first: usize,
-    encoding: Encoding,
-    frames: Bytes,
-    receipts: Vec<u64>,
-    excludes: bool,
-    visited: usize,
-    written: u64,
-    deliveries: u64,
-    bytes_out: u64,
-}
-
-impl Run {
-    fn new(log: &VecDeque<Entry>, behind: usize, encoding: Encoding) -> Self {
-        let first = log.len() - behind;
-        let entries = || log.range(first..).map(|entry| &entry.delivery);
-        Self {
-            behind,
-            first,
-            encoding,
-            frames: join_frames(entries(), encoding),
-            receipts: entries().filter_map(|delivery| delivery.receipt).collect(),
-            excludes: entries().any(|delivery| !delivery.exclude.is_empty()),
-            visited: 0,
-            written: 0,
-            deliveries: 0,
-            bytes_out: 0,
-        }
-    }
-
-    fn visit(&mut self, slot: u32, log: &VecDeque<Entry>, sockets: &mut impl Sockets, book: &mut Book) {
-        self.visited += 1;
-        if self.excludes && self.visit_excluded(slot, log, sockets, book) {
-            return;
-        }
-        self.deliveries += self.behind as u64;
-        self.bytes_out += self.frames.len() as u64;
-        match sockets.write(slot, &self.frames, &self.receipts) {
-            Written::Whole => self.written += 1,
-            Written::Queued => {}
-            Written::Cut => self.receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
-        }
-    }
-
-    /// Serves a subscriber that shall not get all of the run; `false` if it shall.
-    fn visit_excluded(
-        &mut self,
-        slot: u32,
-        log: &VecDeque<Entry>,
-        sockets: &mut impl Sockets,
-        book: &mut Book,
-    ) -> bool {
-        let id = sockets.id(slot);
-        let meant = |delivery: &&Delivery| !delivery.exclude.contains(&id);
-        let entries = || log.range(self.first..).map(|entry| &entry.delivery);
-        if entries().all(|delivery| meant(&delivery)) {
-            return false;
-        }
-        let skipped = entries().filter(|delivery| !meant(delivery)).filter_map(|delivery| delivery.receipt);
-        skipped.for_each(|receipt| book.skip(receipt));
-        let receipts: Vec<u64> = entries().filter(meant).filter_map(|delivery| delivery.receipt).collect();
-        let frames = join_frames(entries().filter(meant), self.encoding);
-        if frames.is_empty() {
-            return true;
-        }
-        self.deliveries += entries().filter(meant).count() as u64;
-        self.bytes_out += frames.len() as u64;
-        match sockets.write(slot, &frames, &receipts) {
-            Written::Whole => receipts.iter().for_each(|receipt| book.written(*receipt, 1)),
-            Written::Queued => {}
-            Written::Cut => receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
-        }
-        true
-    }
-
-    /// Books what the run has done.
-    fn settle(self, log: &mut VecDeque<Entry>, book: &mut Book) {
-        for entry in log.range_mut(self.first..) {
-            entry.left -= self.visited;
-        }
-        if self.written > 0 {
-            self.receipts.iter().for_each(|receipt| book.written(*receipt, self.written));
-        }
-    }
-}
-
-/// One piece of bytes with the frames of all deliveries; shares the frame if it is only one.
-fn join_frames<'a>(deliveries: impl Iterator<Item = &'a Delivery>, encoding: Encoding) -> Bytes {
-    let mut frames = deliveries.filter_map(|delivery| delivery.publication.framed(encoding));
-    let Some(first) = frames.next() else { return Bytes::new() };
-    let Some(second) = frames.next() else { return first.bytes().clone() };
-    let mut joined = BytesMut::new();
-    joined.extend_from_slice(first.bytes());
-    joined.extend_from_slice(second.bytes());
-    frames.for_each(|frame| joined.extend_from_slice(frame.bytes()));
-    joined.freeze()
 }
 
 #[cfg(test)]

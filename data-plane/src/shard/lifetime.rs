@@ -25,10 +25,10 @@ impl State {
         }
         self.end_session(key);
         if code == disconnect::SLOW {
-            self.metrics.cuts.inc();
+            self.metrics.clients.cuts.inc();
             self.connections.drop_queue(key, &mut self.book);
         }
-        self.metrics.closes.get_or_create(&CloseLabels { code: code.code }).inc();
+        self.metrics.clients.closes.get_or_create(&CloseLabels { code: code.code }).inc();
         self.connections.write_last(key, Framed::close(code).bytes());
         self.set_due(key, CLOSE_TIME);
     }
@@ -57,7 +57,7 @@ impl State {
         self.held.remove(&key);
         let Some(connection) = self.connections.get(key) else { return };
         if connection.session.is_connected() {
-            self.metrics.connections.dec();
+            self.metrics.clients.connections.dec();
         }
         self.end_subscriptions(key);
     }

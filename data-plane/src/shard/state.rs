@@ -1,6 +1,6 @@
-//! What a shard knows, and what it does with what comes from clients and from links. No task, no waiting.
+//! What a shard knows, and what it does with what comes from clients, without any waiting.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -17,9 +17,10 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::SlotKey;
 use super::book::Book;
 use super::connections::{Connections, NOT_LIVE, Subscription};
+use super::deliveries::failed;
 use super::hub::{Hub, Purpose, Sockets as _, Subscribed, Waiting};
 use super::wheel::Wheel;
-use crate::codes::disconnect;
+use crate::codes::{disconnect, error};
 use crate::encoding::{Encoding, Malformed};
 use crate::frame::Framed;
 use crate::links::FromShard;
@@ -31,6 +32,8 @@ use crate::session::{Rules, Step, Surroundings, seconds_left};
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Commands that may come while connect is under way.
 const MAX_HELD: usize = 128;
+/// What may wait for the exchange before clients are told to come again.
+const MAX_UP: usize = 16_384;
 /// How the server calls itself in connect replies.
 const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
 
@@ -40,8 +43,10 @@ pub(crate) struct State {
     pub(crate) hub: Hub,
     pub(crate) book: Book,
     pub(crate) wheel: Wheel,
-    /// What goes to the exchange when somebody has time.
-    pub(crate) up: Vec<FromShard>,
+    /// What goes to the exchange when it has room. When this is full, clients' commands that would add to it
+    /// are refused; what must go up in any case is bounded by what is held here.
+    // queue: up to the exchange
+    pub(crate) up: VecDeque<FromShard>,
     /// Commands of clients whose connect is under way, with the id of the connect command.
     // queue: commands held during connect
     pub(super) held: HashMap<SlotKey, (u32, Vec<Command>)>,
@@ -63,7 +68,7 @@ impl State {
             hub: Hub::default(),
             book: Book::default(),
             wheel: Wheel::default(),
-            up: Vec::new(),
+            up: VecDeque::new(),
             held: HashMap::new(),
             rules,
             metrics,
@@ -93,7 +98,7 @@ impl State {
         };
         let mut replies = Replies::new(encoding);
         let read = encoding.read(message, |command| self.command(key, command, &mut replies));
-        self.write_replies(key, replies);
+        self.write_replies(key, &replies);
         if read == Err(Malformed) {
             self.close(key, disconnect::BAD_REQUEST);
         }
@@ -101,7 +106,7 @@ impl State {
 
     /// Returns whether more may come.
     fn command(&mut self, key: SlotKey, command: Command, replies: &mut Replies) -> bool {
-        self.metrics.commands.inc();
+        self.metrics.clients.commands.inc();
         let Some(connection) = self.connections.get(key).filter(|connection| !connection.closing) else {
             return false;
         };
@@ -133,6 +138,9 @@ impl State {
             Step::Nothing => {}
             Step::Reply(reply) => replies.add(&reply),
             Step::Connect { id } => self.connect(key, id, replies),
+            Step::Subscribe { id, .. } | Step::Publish { id, .. } if self.up.len() >= MAX_UP => {
+                replies.add(&failed(id, error::TOO_MANY_REQUESTS));
+            }
             Step::Subscribe { id, channel } => {
                 if self.subscribe(key, channel, Purpose::Subscribe { id }) {
                     replies.add(&subscribed(id));
@@ -145,7 +153,8 @@ impl State {
             }
             Step::Publish { id, channel, data } => self.publish(key, id, channel, data),
             Step::Close(code) => {
-                self.write_replies(key, std::mem::replace(replies, Replies::new(replies.encoding)));
+                self.write_replies(key, replies);
+                replies.message.clear();
                 self.close(key, code);
                 return false;
             }
@@ -206,8 +215,8 @@ impl State {
             ..Default::default()
         };
         replies.add(&Reply { id, connect: Some(connect), ..Default::default() });
-        self.metrics.connects.inc();
-        self.metrics.connections.inc();
+        self.metrics.clients.connects.inc();
+        self.metrics.clients.connections.inc();
         // The first ping comes at a random time, so that pings of a reconnect storm spread.
         self.set_due(key, interval.mul_f64(rand::random_range(0.5..1.0)));
         for command in self.held.remove(&key).map(|(_, held)| held).unwrap_or_default() {
@@ -223,15 +232,15 @@ impl State {
             Subscribed::Live { channel, position } => (channel, position),
             Subscribed::Waits { channel: number, join } => {
                 if let Some(ticket) = join {
-                    self.metrics.channels.inc();
-                    self.up.push(FromShard::Join { channel, ticket });
+                    self.metrics.deliveries.channels.inc();
+                    self.up.push_back(FromShard::Join { channel, ticket });
                 }
                 (number, NOT_LIVE)
             }
         };
         if let Some(connection) = self.connections.get(key) {
             connection.subscriptions.push(Subscription { channel: number, position });
-            self.metrics.subscriptions.inc();
+            self.metrics.deliveries.subscriptions.inc();
         }
         position != NOT_LIVE
     }
@@ -251,15 +260,15 @@ impl State {
         key: SlotKey,
         Subscription { channel, position }: Subscription,
     ) {
-        self.metrics.subscriptions.dec();
+        self.metrics.deliveries.subscriptions.dec();
         if position == NOT_LIVE {
             self.hub.stop_waiting(channel, key);
         } else {
             self.hub.unsubscribe(channel, position, &mut self.connections, &mut self.book);
         }
         if let Some(channel) = self.hub.forget_if_idle(channel) {
-            self.metrics.channels.dec();
-            self.up.push(FromShard::Leave { channel });
+            self.metrics.deliveries.channels.dec();
+            self.up.push_back(FromShard::Leave { channel });
         }
     }
 
@@ -272,8 +281,8 @@ impl State {
             info: identity.map_or(Bytes::new(), |identity| identity.info.clone()),
         };
         let publication = link::Publication { data, publisher: Some(publisher), ..Default::default() };
-        self.metrics.client_publications.inc();
-        self.up.push(FromShard::Publish { key, id, channel, publication });
+        self.metrics.clients.publications.inc();
+        self.up.push_back(FromShard::Publish { key, id, channel, publication });
     }
 
     pub(super) fn reply(&mut self, key: SlotKey, reply: &Reply) {
@@ -282,10 +291,10 @@ impl State {
         };
         let mut replies = Replies::new(encoding);
         replies.add(reply);
-        self.write_replies(key, replies);
+        self.write_replies(key, &replies);
     }
 
-    pub(super) fn write_replies(&mut self, key: SlotKey, replies: Replies) {
+    pub(super) fn write_replies(&mut self, key: SlotKey, replies: &Replies) {
         if self.connections.get(key).is_none() {
             return;
         }

@@ -1,4 +1,4 @@
-//! The bare loop: as many sockets, one write(2) to each, and nothing else. What no server can be cheaper than.
+//! The bare loop: as many sockets, one write(2) to each, and nothing else, than which no server can be cheaper.
 
 use std::io::{BufRead as _, Write as _};
 use std::net::{TcpListener, TcpStream};

@@ -4,15 +4,14 @@ use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::{Message, PublishRequest, Target, WaitFor, message::Payload, target::Kind};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
-use tonic::transport::Channel;
 
 use super::part::{OTHER_CORE, Part, SERVER_CORE};
 use super::usage::{cpu_time, memory};
 use crate::cli::BenchArguments;
+use crate::client::PushClient;
 
 /// The channel that everybody subscribes to, and the one with a single subscriber.
 const CROWD: &str = "crowd";
@@ -23,6 +22,8 @@ pub(super) const IN_FLIGHT: usize = 16;
 const FRAME_HEADER: usize = 4;
 /// Clients that share a busy core may answer pings late; that is not what is measured.
 const PATIENT: &str = "client.pong_timeout=20s";
+/// How long a push may take.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Pushes to warm up before anything counts.
 const WARM_UP: usize = 20;
 /// How long memory may take to settle: the allocator gives pages back within ten seconds.
@@ -71,7 +72,7 @@ struct Load {
 struct Server {
     part: Part,
     clients: SocketAddr,
-    pusher: PushServiceClient<Channel>,
+    pusher: PushClient,
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
@@ -148,7 +149,7 @@ impl Server {
         let mut part = Part::start(SERVER_CORE, &words.collect::<Vec<_>>())?;
         let clients = part.address_after("page")?;
         let api = part.address_after("gRPC API")?;
-        let pusher = runtime.block_on(PushServiceClient::connect(format!("http://{api}")))?;
+        let pusher = runtime.block_on(PushClient::connect(&format!("http://{api}"), PATIENCE))?;
         Ok(Self { part, clients, pusher })
     }
 
@@ -182,16 +183,12 @@ impl Server {
     }
 }
 
-async fn push_until(
-    mut pusher: PushServiceClient<Channel>,
-    load: Load,
-    end: Instant,
-) -> Result<Vec<Duration>> {
+async fn push_until(mut pusher: PushClient, load: Load, end: Instant) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     loop {
         let pushed = Instant::now();
         let receipt = pusher.publish(request(load.channel, load.size)).await?;
-        let receipt = receipt.into_inner().receipt.unwrap_or_default();
+        let receipt = receipt.receipt.unwrap_or_default();
         let Load { subscribers, .. } = load;
         ensure!(
             receipt.written == subscribers as u64,
