@@ -33,8 +33,32 @@ pub(crate) struct Push {
     pub(crate) target: Target,
     pub(crate) publication: link::Publication,
     pub(crate) exclude: Vec<Bytes>,
-    /// How long to wait until the bytes are written; `None` answers when the push is accepted.
-    pub(crate) wait: Option<Duration>,
+    /// `None` answers when the push is accepted.
+    pub(crate) wait: Option<Wait>,
+}
+
+/// How long to wait until the bytes are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Wait {
+    /// What sockets are given.
+    pub(crate) sockets: Duration,
+    /// What nodes are given to answer: a little more.
+    pub(crate) nodes: Duration,
+}
+
+impl Wait {
+    /// What nodes get beyond their sockets' time, for the tick of their clock and the way back.
+    const RETURN_TRIP: Duration = Duration::from_millis(250);
+
+    fn new(sockets: Duration) -> Self {
+        Self { sockets, nodes: sockets + Self::RETURN_TRIP }
+    }
+
+    /// Fits into what is left of a call's time.
+    pub(crate) fn within(self, left: Duration) -> Self {
+        let nodes = self.nodes.min(left);
+        Self { sockets: self.sockets.min(nodes.saturating_sub(Self::RETURN_TRIP)), nodes }
+    }
 }
 
 /// Why a push was not accepted, and so what its caller can do.
@@ -138,10 +162,7 @@ fn parse_excluded(ids: &[String]) -> Result<Vec<Bytes>, PushError> {
     ids.iter().map(parse).collect()
 }
 
-fn parse_wait(
-    wait_for: i32,
-    timeout: Option<fanfare_proto::Duration>,
-) -> Result<Option<Duration>, PushError> {
+fn parse_wait(wait_for: i32, timeout: Option<fanfare_proto::Duration>) -> Result<Option<Wait>, PushError> {
     let timeout = timeout.map(Duration::try_from).transpose();
     let timeout = match timeout {
         Ok(timeout) if timeout.is_none_or(|timeout| timeout <= MAX_WAIT) => timeout,
@@ -149,7 +170,7 @@ fn parse_wait(
     };
     match v1::WaitFor::try_from(wait_for) {
         Ok(v1::WaitFor::Unspecified | v1::WaitFor::Accepted) => Ok(None),
-        Ok(v1::WaitFor::Written) => Ok(Some(timeout.unwrap_or(DEFAULT_WAIT))),
+        Ok(v1::WaitFor::Written) => Ok(Some(Wait::new(timeout.unwrap_or(DEFAULT_WAIT)))),
         Err(_) => Err(PushError::NotBuilt { field: "wait_for" }),
     }
 }

@@ -16,13 +16,11 @@ use tokio::sync::oneshot;
 use crate::links::Links;
 use crate::owner::SessionId;
 use crate::owners::{Owners, Placed, Publish};
-use crate::push::{Push, PushError, Target};
+use crate::push::{Push, PushError, Target, Wait};
 use crate::receipts::{Counts, Receipts, Ticket};
 
 /// How long an owner may take to give a publication its place.
 const PLACING: Duration = Duration::from_secs(5);
-/// What nodes leave of the wait for their answer to come back.
-const RETURN_TRIP: Duration = Duration::from_millis(100);
 
 /// What became of a push.
 #[derive(Debug, Default)]
@@ -82,14 +80,14 @@ impl Router {
         channel: ChannelName,
         publication: link::Publication,
         exclude: Vec<Bytes>,
-        wait: Option<Duration>,
+        wait: Option<Wait>,
     ) -> Result<Receipt, PushError> {
         if !self.owns(&channel) {
             return Err(PushError::NoOwner);
         }
         let ticket = wait.map(|wait| (self.receipts.open(), wait));
         let (placed, placing) = oneshot::channel();
-        let receipt = ticket.as_ref().map(|(ticket, wait)| (ticket.id(), node_patience(*wait)));
+        let receipt = ticket.as_ref().map(|(ticket, wait)| (ticket.id(), milliseconds(wait.sockets)));
         self.owners.publish(Publish { channel, publication, exclude, receipt, placed })?;
         let placed = match tokio::time::timeout(PLACING, placing).await {
             Ok(Ok(placed)) => placed,
@@ -102,12 +100,12 @@ impl Router {
         &self,
         id: ConnectionId,
         data: Bytes,
-        wait: Option<Duration>,
+        wait: Option<Wait>,
     ) -> Result<Receipt, PushError> {
         let link = self.links.of_connection(id.node_tag()).ok_or(PushError::UnknownConnection)?;
         let ticket = wait.map(|wait| (self.receipts.open(), wait));
         let (receipt, receipt_within_ms) =
-            ticket.as_ref().map_or((0, 0), |(ticket, wait)| (ticket.id(), node_patience(*wait)));
+            ticket.as_ref().map_or((0, 0), |(ticket, wait)| (ticket.id(), milliseconds(wait.sockets)));
         let connection = Bytes::copy_from_slice(id.as_bytes());
         link.send(open_response::Message::DeliverConnection(link::DeliverConnection {
             connection,
@@ -124,14 +122,14 @@ impl Router {
     }
 
     /// Waits for what the nodes say, if the push asked for it, and names those whose part is missing.
-    async fn receipt(&self, placed: Placed, ticket: Option<(Ticket, Duration)>) -> Receipt {
+    async fn receipt(&self, placed: Placed, ticket: Option<(Ticket, Wait)>) -> Receipt {
         let mut gaps = self.unreachable();
         gaps.extend(placed.catching_up.into_iter().map(|node| (node, GapReason::CatchingUp)));
         let mut counts = Counts::default();
         if let Some((ticket, wait)) = ticket {
             let nodes: Vec<(SessionId, Option<MemberId>)> =
                 placed.sessions.iter().map(|session| (*session, self.links.node_of(*session))).collect();
-            let outcome = ticket.wait(&placed.sessions, wait).await;
+            let outcome = ticket.wait(&placed.sessions, wait.nodes).await;
             counts = outcome.counts;
             let silent = nodes.into_iter().filter(|(session, _)| outcome.silent.contains(session));
             for node in silent.filter_map(|(_, node)| node) {
@@ -154,8 +152,6 @@ impl Router {
     }
 }
 
-/// How long nodes may wait for their sockets, so that their answer is back before the push's wait is over.
-fn node_patience(wait: Duration) -> u32 {
-    let patience = wait.saturating_sub(RETURN_TRIP).max(wait / 2);
-    u32::try_from(patience.as_millis()).unwrap_or(u32::MAX)
+fn milliseconds(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }

@@ -112,6 +112,6 @@ impl Input {
     /// The peer broke the rules of WebSockets, and is told so.
     fn refuse(&mut self, shard: &Rc<Shard>, code: Code) {
         self.deaf = true;
-        shard.close(self.key, code);
+        shard.refuse(self.key, code);
     }
 }

@@ -1,6 +1,7 @@
 //! A shard: one thread with its connections, their channels, and nothing that it shares with other shards.
 
 mod book;
+mod clock;
 mod connections;
 mod deliveries;
 mod hub;
@@ -36,13 +37,12 @@ use crate::links::{FromShard, ShardIndex};
 use crate::listener::{Front, Handshake};
 use crate::metrics::Metrics;
 use crate::session::Rules;
+use clock::{Clock, TICK};
 use state::State;
 
 pub(crate) use book::Counts;
 pub(crate) use hub::Delivery;
 
-/// The grain of all time-outs of connections.
-const TICK: Duration = Duration::from_millis(100);
 /// What may wait for a shard before links stop reading.
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
 /// What a shard takes out of its inbox before it goes on delivering.
@@ -189,7 +189,7 @@ impl Shard {
 
     /// The shard's own loop: takes what comes and delivers it, until it is stopped and empty.
     async fn run(self: Rc<Self>, mut inbox: Receiver<ToShard>) {
-        let started = Instant::now();
+        let mut clock = Clock::new(Instant::now());
         let mut ticker = tokio::time::interval(TICK);
         ticker.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
@@ -210,10 +210,10 @@ impl Shard {
                     None => break,
                 }
             }
-            let due = (started.elapsed().as_millis() / TICK.as_millis()) as u32;
+            let now = clock.tick(Instant::now());
             self.with(|state| {
                 state.sweep();
-                while state.wheel.now() < due {
+                while state.wheel.now() < now {
                     state.tick();
                 }
             });
@@ -328,8 +328,9 @@ impl Shard {
         self.with(|state| state.pong_frame(key));
     }
 
-    pub(crate) fn close(self: &Rc<Self>, key: SlotKey, code: Code) {
-        self.with(|state| state.close(key, code));
+    /// The peer broke the rules of WebSockets, and is told so.
+    pub(crate) fn refuse(self: &Rc<Self>, key: SlotKey, code: Code) {
+        self.with(|state| state.refuse(key, code));
     }
 
     pub(crate) fn closed_by_peer(self: &Rc<Self>, key: SlotKey, code: Code) -> bool {

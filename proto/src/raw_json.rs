@@ -1,16 +1,25 @@
 //! How `bytes` fields travel in the JSON client protocol: as the JSON value itself, not as Base64.
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 use serde_json::value::RawValue;
 
-/// Writes the bytes as an embedded JSON value.
+/// Writes the bytes as an embedded JSON value, without the line breaks between its tokens: the protocol
+/// separates messages with them. Inside strings JSON escapes them.
 ///
 /// # Errors
 /// If the bytes are not valid JSON.
 pub fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    let without_breaks: Cow<'_, [u8]> = if data.iter().any(is_break) {
+        data.iter().copied().filter(|byte| !is_break(byte)).collect()
+    } else {
+        Cow::Borrowed(data)
+    };
     let value: &RawValue =
-        serde_json::from_slice(data).map_err(|_| serde::ser::Error::custom("data is not JSON"))?;
+        serde_json::from_slice(&without_breaks).map_err(|_| serde::ser::Error::custom("data is not JSON"))?;
     value.serialize(serializer)
 }
 

@@ -128,28 +128,13 @@ impl Sandbox {
     }
 
     /// The whole answer to a GET.
-    ///
-    /// # Panics
-    /// If the server cannot be reached.
     pub fn http(&self, address: SocketAddr, path: &str) -> String {
-        let mut stream = TcpStream::connect(address).expect("the port is open");
-        stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
-        let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).expect("the request is written");
-        let mut answer = String::new();
-        stream.read_to_string(&mut answer).expect("the answer is text");
-        answer
+        http(address, path)
     }
 
     /// The value of a metric of the node or the replica, summed over its labels; 0 if it is not there.
     pub fn metric(&self, name: &str) -> f64 {
-        let admin = if name.starts_with("fanfare_node") { self.node_admin } else { self.replica_admin };
-        let text = self.http(admin, "/metrics");
-        let values = text.lines().filter_map(|line| {
-            let (series, value) = line.rsplit_once(' ')?;
-            (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
-        });
-        values.sum()
+        metric(if name.starts_with("fanfare_node") { self.node_admin } else { self.replica_admin }, name)
     }
 
     /// Pushes JSON to a channel and waits until it is written.
@@ -201,6 +186,30 @@ impl Drop for Sandbox {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// The whole answer to a GET.
+///
+/// # Panics
+/// If the server cannot be reached.
+pub fn http(address: SocketAddr, path: &str) -> String {
+    let mut stream = TcpStream::connect(address).expect("the port is open");
+    stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).expect("the request is written");
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).expect("the answer is text");
+    answer
+}
+
+/// The value of a metric, summed over its labels; 0 if it is not there.
+pub fn metric(admin: SocketAddr, name: &str) -> f64 {
+    let text = http(admin, "/metrics");
+    let values = text.lines().filter_map(|line| {
+        let (series, value) = line.rsplit_once(' ')?;
+        (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
+    });
+    values.sum()
 }
 
 /// A push of JSON that waits until it is written.

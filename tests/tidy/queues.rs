@@ -16,7 +16,7 @@ const MAKERS: [&str; 8] = [
     "broadcast::channel(",
     "broadcast::channel::<",
     "Semaphore::new(",
-    "ByteBudget::new(",
+    "= byte_queue(",
 ];
 
 /// How a queue is given its name, on its line or in the three lines above.
@@ -105,7 +105,7 @@ mod tests {
     #[test]
     fn a_queue_without_a_name_is_found() {
         for queue in
-            ["let a = mpsc::channel::<u8>(1);", "ByteBudget::new(1)", "struct A {\n    a: VecDeque<u8>,\n}"]
+            ["let a = mpsc::channel::<u8>(1);", "let q = byte_queue(B);", "struct A {\n    a: VecDeque<u8>,\n}"]
         {
             let text = format!("// queue: inbox\nlet a = broadcast::channel(1);\n\n\n\n\n{queue}\n");
             let found = found(&text);

@@ -41,7 +41,7 @@ impl PushApi {
     ) -> Result<router::Receipt, PushError> {
         let mut push = Push::parse(request, &self.channels)?;
         if let (Some(wait), Some(deadline)) = (&mut push.wait, deadline) {
-            *wait = (*wait).min(deadline.saturating_sub(AHEAD_OF_DEADLINE));
+            *wait = wait.within(deadline.saturating_sub(AHEAD_OF_DEADLINE));
         }
         self.router.publish(push).await
     }

@@ -10,11 +10,11 @@ use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_PROTOCOL,
-    X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
-use hyper::{HeaderMap, Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::TcpStream;
 use tracing::debug;
@@ -119,7 +119,10 @@ impl Front {
         mut request: Request<Incoming>,
         upgraded: &Cell<Option<(UpgradeFut, Manner)>>,
     ) -> Result<Answer, Box<Answer>> {
-        if request.method() != Method::GET || !is_upgrade_request(&request) {
+        if request.method() != Method::GET
+            || request.version() != Version::HTTP_11
+            || !is_upgrade_request(&request)
+        {
             return Err(refusal(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint\n"));
         }
         if !self.origins.admits(request.headers()) {
@@ -127,6 +130,9 @@ impl Front {
                 StatusCode::FORBIDDEN,
                 "the page's origin is not in client.allowed_origins\n",
             ));
+        }
+        if !request.headers().get(SEC_WEBSOCKET_KEY).is_some_and(is_key) {
+            return Err(refusal(StatusCode::BAD_REQUEST, "Sec-WebSocket-Key must be 16 bytes in Base64\n"));
         }
         let subprotocol = subprotocol(request.headers());
         let query = request.uri().query().unwrap_or_default();
@@ -148,6 +154,13 @@ impl Front {
         }
         Ok(response)
     }
+}
+
+/// RFC 6455, section 4.1: 16 bytes in Base64.
+fn is_key(key: &HeaderValue) -> bool {
+    let key = key.as_bytes();
+    let digit = |byte: &u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/');
+    key.len() == 24 && key.ends_with(b"==") && key[..22].iter().all(digit)
 }
 
 fn refusal(status: StatusCode, why: &str) -> Box<Answer> {

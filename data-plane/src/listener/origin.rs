@@ -19,10 +19,11 @@ impl OriginRule {
     /// Whether the request may come in. One without an origin comes from no page.
     pub(crate) fn admits(&self, headers: &HeaderMap) -> bool {
         let host = headers.get(HOST).and_then(|host| host.to_str().ok());
-        let origin = match headers.get(ORIGIN).map(|origin| origin.to_str()) {
-            None => None,
-            Some(Ok(origin)) => Some(origin),
-            Some(Err(_)) => return false,
+        let mut origins = headers.get_all(ORIGIN).iter();
+        let origin = match (origins.next().map(|origin| origin.to_str()), origins.next()) {
+            (None, None) => None,
+            (Some(Ok(origin)), None) => Some(origin),
+            _ => return false,
         };
         match self {
             Self::LoopbackOnly => {
@@ -42,7 +43,7 @@ impl OriginRule {
 
 /// The host and port of an origin such as `https://example.com:8443`.
 fn authority(origin: &str) -> Option<&str> {
-    origin.split_once("://").map(|(_, authority)| authority)
+    origin.split_once("://").map(|(_, authority)| authority).filter(|authority| !authority.contains('@'))
 }
 
 /// Whether a host, with or without a port, names this machine.
@@ -89,5 +90,6 @@ mod tests {
         assert!(!admits(&rule, "rebound.evil.example:8000", None));
         assert!(!admits(&rule, "localhost:8000", Some("https://evil.example")));
         assert!(!admits(&rule, "localhost.evil.example", None));
+        assert!(!admits(&rule, "localhost:8000", Some("http://localhost:1@evil.example")));
     }
 }

@@ -114,7 +114,10 @@ impl Connections {
     pub(crate) fn remove(&mut self, key: SlotKey, book: &mut Book) -> Option<Connection> {
         self.get(key)?;
         self.drop_queue(key, book);
-        self.slots.try_remove(key.slot as usize)
+        let gone = self.slots.try_remove(key.slot as usize)?;
+        let rest = gone.outbound.as_ref().map_or(0, |outbound| outbound.bytes());
+        self.metrics.deliveries.queue_bytes.dec_by(rest as i64);
+        Some(gone)
     }
 
     pub(crate) fn keys(&self) -> Vec<SlotKey> {
@@ -209,6 +212,13 @@ impl Connection {
         let stream: &tokio::net::TcpStream = self.write.as_ref();
         // A socket that is not connected any more needs no end.
         let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
+    }
+
+    /// Says that nothing more will be written, so that the peer sees the end.
+    pub(crate) fn end_writing(&self) {
+        let stream: &tokio::net::TcpStream = self.write.as_ref();
+        // As above.
+        let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
     }
 
     /// Whether something waits to go out.

@@ -206,9 +206,11 @@ impl Hub {
         channel.forget_delivered();
     }
 
-    /// Ends a subscription that waits.
-    pub(crate) fn stop_waiting(&mut self, number: u32, key: SlotKey) {
-        self.channels[number as usize].waiting.retain(|waiting| waiting.key != key);
+    /// Ends a subscription that waits; returns what it waited for.
+    pub(crate) fn stop_waiting(&mut self, number: u32, key: SlotKey) -> Option<Purpose> {
+        let waiting = &mut self.channels[number as usize].waiting;
+        let at = waiting.iter().position(|waiting| waiting.key == key)?;
+        Some(waiting.swap_remove(at).purpose)
     }
 
     /// Forgets the channel if nobody subscribes or waits any more. The shard shall then leave it.

@@ -2,10 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use super::SlotKey;
+use super::clock::TICK;
 use super::deliveries::failed;
 use super::hub::Sockets as _;
 use super::state::State;
-use super::{SlotKey, TICK};
 use crate::codes::{Code, disconnect, error};
 use crate::frame::Framed;
 use crate::links::FromShard;
@@ -31,6 +32,15 @@ impl State {
         self.metrics.clients.closes.get_or_create(&CloseLabels { code: code.code }).inc();
         self.connections.write_last(key, Framed::close(code).bytes());
         self.set_due(key, CLOSE_TIME);
+    }
+
+    /// Closes a connection whose peer broke the rules of WebSockets: what else it sends cannot be understood,
+    /// so it is shown the end at once.
+    pub(crate) fn refuse(&mut self, key: SlotKey, code: Code) {
+        self.close(key, code);
+        if let Some(connection) = self.connections.get(key).filter(|connection| !connection.is_blocked()) {
+            connection.end_writing();
+        }
     }
 
     /// The client has closed its side. Returns whether both sides are closed now and nothing waits.
@@ -100,7 +110,8 @@ impl State {
 
     /// Asks for a look at the connection after a while.
     pub(super) fn set_due(&mut self, key: SlotKey, after: Duration) {
-        let due = self.wheel.now() + ticks(after);
+        // The present tick has partly passed already, and nothing may come too early.
+        let due = self.wheel.now() + ticks(after) + 1;
         if let Some(connection) = self.connections.get(key) {
             connection.due = due;
             connection.armed = due;
@@ -152,7 +163,7 @@ impl State {
     }
 }
 
-/// A duration in ticks, rounded up: nothing comes too early.
+/// A duration in ticks, rounded up.
 pub(super) fn ticks(duration: Duration) -> u32 {
     u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX / 2)
 }

@@ -15,6 +15,8 @@ pub(super) struct Run {
     encoding: Encoding,
     frames: Bytes,
     receipts: Vec<u64>,
+    /// Receipts of what cannot be written in this encoding: nobody who speaks it ever gets it.
+    unwritable: Vec<u64>,
     excludes: bool,
     visited: usize,
     written: u64,
@@ -26,12 +28,17 @@ impl Run {
     pub(super) fn new(log: &VecDeque<Entry>, behind: usize, encoding: Encoding) -> Self {
         let first = log.len() - behind;
         let entries = || log.range(first..).map(|entry| &entry.delivery);
+        let receipts = |writable: bool| {
+            let alike = move |delivery: &&Delivery| is_writable(delivery, encoding) == writable;
+            entries().filter(alike).filter_map(|delivery| delivery.receipt).collect()
+        };
         Self {
             behind,
             first,
             encoding,
             frames: join_frames(entries(), encoding),
-            receipts: entries().filter_map(|delivery| delivery.receipt).collect(),
+            receipts: receipts(true),
+            unwritable: receipts(false),
             excludes: entries().any(|delivery| !delivery.exclude.is_empty()),
             visited: 0,
             written: 0,
@@ -49,6 +56,10 @@ impl Run {
     ) {
         self.visited += 1;
         if self.excludes && self.visit_excluded(slot, log, sockets, book) {
+            return;
+        }
+        self.unwritable.iter().for_each(|receipt| book.cut(*receipt, 1));
+        if self.frames.is_empty() {
             return;
         }
         self.deliveries += self.behind as u64;
@@ -76,12 +87,15 @@ impl Run {
         }
         let skipped = entries().filter(|delivery| !meant(delivery)).filter_map(|delivery| delivery.receipt);
         skipped.for_each(|receipt| book.skip(receipt));
-        let receipts: Vec<u64> = entries().filter(meant).filter_map(|delivery| delivery.receipt).collect();
-        let frames = join_frames(entries().filter(meant), self.encoding);
+        let (writable, unwritable): (Vec<&Delivery>, Vec<&Delivery>) =
+            entries().filter(meant).partition(|delivery| is_writable(delivery, self.encoding));
+        unwritable.iter().filter_map(|delivery| delivery.receipt).for_each(|receipt| book.cut(receipt, 1));
+        let receipts: Vec<u64> = writable.iter().filter_map(|delivery| delivery.receipt).collect();
+        let frames = join_frames(writable.iter().copied(), self.encoding);
         if frames.is_empty() {
             return true;
         }
-        self.deliveries += entries().filter(meant).count() as u64;
+        self.deliveries += writable.len() as u64;
         self.bytes_out += frames.len() as u64;
         match sockets.write(slot, &frames, &receipts) {
             Written::Whole => receipts.iter().for_each(|receipt| book.written(*receipt, 1)),
@@ -100,6 +114,10 @@ impl Run {
             self.receipts.iter().for_each(|receipt| book.written(*receipt, self.written));
         }
     }
+}
+
+fn is_writable(delivery: &Delivery, encoding: Encoding) -> bool {
+    delivery.publication.framed(encoding).is_some()
 }
 
 /// One piece of bytes with the frames of all deliveries; shares the frame if it is only one.

@@ -48,7 +48,6 @@ pub(crate) struct State {
     // queue: up to the exchange
     pub(crate) up: VecDeque<FromShard>,
     /// Commands of clients whose connect is under way, with the id of the connect command.
-    // queue: commands held during connect
     pub(super) held: HashMap<SlotKey, (u32, Vec<Command>)>,
     pub(super) rules: Arc<Rules>,
     pub(super) metrics: Metrics,
@@ -147,7 +146,10 @@ impl State {
                 }
             }
             Step::Unsubscribe { id, channel } => {
-                self.unsubscribe(key, &channel);
+                if let Some(Purpose::Subscribe { id }) = self.unsubscribe(key, &channel) {
+                    // It was taken back before the owner had answered. Every command has its reply.
+                    replies.add(&subscribed(id));
+                }
                 let unsubscribe = Some(UnsubscribeResult {});
                 replies.add(&Reply { id, unsubscribe, ..Default::default() });
             }
@@ -245,31 +247,30 @@ impl State {
         position != NOT_LIVE
     }
 
-    fn unsubscribe(&mut self, key: SlotKey, channel: &str) {
-        let Some(number) = self.hub.find(channel) else { return };
-        let Some(connection) = self.connections.get(key) else { return };
-        let at = connection.subscriptions.iter().position(|subscription| subscription.channel == number);
-        if let Some(at) = at {
-            let subscription = connection.subscriptions.swap_remove(at);
-            self.end_subscription(key, subscription);
-        }
+    /// Returns what the subscription still waited for.
+    fn unsubscribe(&mut self, key: SlotKey, channel: &str) -> Option<Purpose> {
+        let number = self.hub.find(channel)?;
+        let connection = self.connections.get(key)?;
+        let at = connection.subscriptions.iter().position(|subscription| subscription.channel == number)?;
+        let subscription = connection.subscriptions.swap_remove(at);
+        self.end_subscription(key, subscription)
     }
 
-    pub(super) fn end_subscription(
-        &mut self,
-        key: SlotKey,
-        Subscription { channel, position }: Subscription,
-    ) {
+    /// Returns what the subscription still waited for.
+    pub(super) fn end_subscription(&mut self, key: SlotKey, subscription: Subscription) -> Option<Purpose> {
+        let Subscription { channel, position } = subscription;
         self.metrics.deliveries.subscriptions.dec();
-        if position == NOT_LIVE {
-            self.hub.stop_waiting(channel, key);
+        let waited = if position == NOT_LIVE {
+            self.hub.stop_waiting(channel, key)
         } else {
             self.hub.unsubscribe(channel, position, &mut self.connections, &mut self.book);
-        }
+            None
+        };
         if let Some(channel) = self.hub.forget_if_idle(channel) {
             self.metrics.deliveries.channels.dec();
             self.up.push_back(FromShard::Leave { channel });
         }
+        waited
     }
 
     fn publish(&mut self, key: SlotKey, id: u32, channel: ChannelName, data: Bytes) {

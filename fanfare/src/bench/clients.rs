@@ -38,6 +38,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
     let target = arguments.part.target.context("--target is missing")?;
     let channel = arguments.part.channel.clone().map(Arc::<str>::from);
     let (count, counted) = (arguments.connections, received.clone());
+    // queue: readiness of a bench's clients
     let (ready, wait) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("clients".to_owned()).spawn(move || {
         runtime.block_on(async move {

@@ -1,0 +1,88 @@
+//! What happens on the road between the planes when it is cut, closed or stalled.
+
+mod planes;
+mod proxy;
+
+use fanfare_proto::v1::{GapReason, Receipt};
+use fanfare_tests::eventually::eventually;
+use fanfare_tests::websocket::WebSocket;
+use serde_json::json;
+
+use planes::Planes;
+
+fn whole(receipt: &Receipt, written: u64) -> bool {
+    receipt.written == written && receipt.complete
+}
+
+#[test]
+fn a_cut_link_is_dialled_again_and_followed_on_and_clients_do_not_notice() {
+    let planes = Planes::start(8 << 20);
+    let mut client = WebSocket::subscribed(planes.clients(), "news");
+    assert!(whole(&planes.push("news", "1"), 1));
+    assert_eq!(client.next_data("news"), json!(1));
+    for round in 2..6 {
+        planes.proxy().cut();
+        let number = round.to_string();
+        eventually("the channel is followed again", || whole(&planes.push("news", &number), 1).then_some(()));
+        // Pushes in between may have come through as well: what comes is in order, and the last one comes.
+        while client.next_data("news") != json!(round) {}
+    }
+}
+
+#[test]
+fn a_node_without_a_link_is_named_in_receipts_and_keeps_its_clients() {
+    let planes = Planes::start(8 << 20);
+    let mut client = WebSocket::subscribed(planes.clients(), "news");
+    planes.proxy().close();
+    let receipt = eventually("the node is named", || {
+        let receipt = planes.push("news", "1");
+        // A push in the very moment of the cut was sent, and its node is silent.
+        let unreachable = receipt.gaps.first().is_some_and(|gap| gap.reason() == GapReason::Unreachable);
+        unreachable.then_some(receipt)
+    });
+    assert_eq!((receipt.complete, receipt.written, receipt.gaps[0].node.as_str()), (false, 0, "node"));
+
+    let refused = client.command("publish", &json!({ "channel": "news", "data": 1 }));
+    assert_eq!((&refused["error"]["code"], &refused["error"]["temporary"]), (&json!(100), &json!(true)));
+    let waited = client.command("subscribe", &json!({ "channel": "sport" }));
+    assert_eq!(
+        waited["error"]["code"],
+        json!(100),
+        "a subscribe waits four seconds for an owner, not for ever"
+    );
+
+    planes.proxy().open();
+    eventually("the node is linked again", || whole(&planes.push("news", "2"), 1).then_some(()));
+    assert_eq!(client.next_data("news"), json!(2));
+    client.subscribe("sport");
+}
+
+// A link that takes nothing must not make the replica hold ever more for it, nor thin out what it holds.
+#[test]
+fn a_stalled_link_is_cut_when_its_bound_is_reached_and_what_it_lost_is_counted() {
+    let planes = Planes::start(1 << 20);
+    let mut client = WebSocket::subscribed(planes.clients(), "news");
+    let reading = std::thread::spawn(move || while client.next_data("news") != json!(2) {});
+    planes.proxy().stall();
+    let large = format!("\"{}\"", "x".repeat(100_000));
+    eventually("the link is cut", || {
+        planes.push_and_go("news", &large);
+        (planes.control_metric("fanfare_control_link_cuts_total") >= 1.0).then_some(())
+    });
+    planes.proxy().open();
+    eventually("the node is linked again", || whole(&planes.push("news", "2"), 1).then_some(()));
+    let lost = planes.control_metric("fanfare_control_link_lost_messages_total");
+    assert!(lost >= 1.0, "{lost} messages are counted as lost");
+    reading.join().expect("the client got the last message");
+}
+
+#[test]
+fn channels_that_nobody_subscribes_to_any_more_are_unfollowed() {
+    let planes = Planes::start(8 << 20);
+    let client = WebSocket::subscribed(planes.clients(), "news");
+    assert_eq!(planes.control_metric("fanfare_control_followed_channels"), 1.0);
+    drop(client);
+    eventually("the channel is unfollowed", || {
+        (planes.control_metric("fanfare_control_followed_channels") == 0.0).then_some(())
+    });
+}
