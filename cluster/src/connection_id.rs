@@ -8,7 +8,7 @@ use crate::member::Incarnation;
 /// 16 bytes, shown as a UUID of version 8.
 ///
 /// Bytes 0-3 are the tag of the node's incarnation. Byte 4 is the shard and bytes 5, 7 and 9 are the
-/// slot within it: a push to a connection finds it with one index and no map. The other 56 bits are
+/// slot within it: a push to a connection finds it with one index and no map. The other 58 bits are
 /// random, so that a reused slot has another id.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct ConnectionId([u8; 16]);

@@ -156,6 +156,7 @@ impl LinkApi {
         };
         let (placed, placing) = oneshot::channel();
         let publish = Publish { channel: name, publication, exclude: Vec::new(), receipt: None, placed };
+        self.router.count_unreachable();
         self.owners.publish_from_link(publish).await;
         let link = link.clone();
         self.tasks.spawn("client publish", async move {

@@ -90,8 +90,8 @@ struct State {
     last_session: u64,
     by_node: HashMap<MemberId, Link>,
     by_tag: HashMap<u32, Link>,
-    /// Of ended sessions: the number that the node knew it by, and how many messages were handed to it.
-    ended: HashMap<MemberId, (u64, u64)>,
+    /// The last session of each node, to count at its next hello what was handed to it and never seen.
+    ended: HashMap<MemberId, Link>,
 }
 
 impl Links {
@@ -122,9 +122,10 @@ impl Links {
             state.forget(&older);
         }
         state.by_tag.insert(incarnation.tag(), link.clone());
-        if let Some((session, handed)) = state.ended.remove(node)
-            && session == hello.last_session
+        if let Some(last) = state.ended.remove(node)
+            && last.0.wire_session == hello.last_session
         {
+            let handed = last.0.handed.load(Ordering::Relaxed);
             self.metrics.link_lost.inc_by(handed.saturating_sub(hello.last_sequence));
         }
         self.metrics.links.set(state.by_node.len() as i64);
@@ -147,10 +148,9 @@ impl Links {
         self.lock().by_tag.get(&node_tag).cloned()
     }
 
-    /// The link of a session.
-    pub(crate) fn node_of(&self, session: SessionId) -> Option<MemberId> {
-        let state = self.lock();
-        state.by_node.values().find(|link| link.session() == session).map(|link| link.node().clone())
+    /// The counters of this replica.
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.metrics
     }
 
     /// Whether the node is linked.
@@ -170,8 +170,7 @@ impl State {
         if self.by_tag.get(&tag).is_some_and(|other| other.session() == link.session()) {
             self.by_tag.remove(&tag);
         }
-        let handed = link.0.handed.load(Ordering::Relaxed);
-        self.ended.insert(link.node().clone(), (link.0.wire_session, handed));
+        self.ended.insert(link.node().clone(), link.clone());
     }
 }
 

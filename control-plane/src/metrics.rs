@@ -41,7 +41,7 @@ impl Metrics {
         );
         control.register(
             "link_lost_messages",
-            "Messages to nodes that a lost link took with it or that were withheld",
+            "Messages that nodes did not get: lost with a link, withheld, or made while a node had no link",
             self.link_lost.clone(),
         );
         control.register(

@@ -34,12 +34,10 @@ pub(crate) struct Publish {
 }
 
 /// A publication has its place and is on its way to nodes.
-#[derive(Debug, Default, PartialEq, Eq)]
+#[derive(Debug, Default)]
 pub(crate) struct Placed {
-    /// The sessions that it was sent to.
-    pub(crate) sessions: SmallVec<[SessionId; 4]>,
-    /// How many of them follow the channel.
-    pub(crate) following: usize,
+    /// The links that it was sent on.
+    pub(crate) links: SmallVec<[Link; 4]>,
     /// Nodes that have not announced all they follow.
     pub(crate) catching_up: Vec<MemberId>,
 }
@@ -182,8 +180,7 @@ impl Driver {
 
     fn publish(&mut self, publish: Publish) {
         let bytes = publish.publication.data.len() + publish.channel.as_str().len();
-        let Reach { sessions, following, catching_up, withheld } =
-            self.owner.publish(&publish.channel, bytes);
+        let Reach { sessions, catching_up, withheld, .. } = self.owner.publish(&publish.channel, bytes);
         let (receipt, receipt_within_ms) = publish.receipt.unwrap_or_default();
         let deliver = link::Deliver {
             channel: publish.channel.as_str().to_owned(),
@@ -192,14 +189,16 @@ impl Driver {
             receipt_within_ms,
             exclude: publish.exclude,
         };
-        for session in &sessions {
-            self.send(*session, open_response::Message::Deliver(deliver.clone()));
+        let links: SmallVec<[Link; 4]> =
+            sessions.iter().filter_map(|session| self.links.get(session).cloned()).collect();
+        for link in &links {
+            link.send(open_response::Message::Deliver(deliver.clone()));
         }
         self.metrics.publications.inc();
-        self.metrics.deliveries.inc_by(sessions.len() as u64);
+        self.metrics.deliveries.inc_by(links.len() as u64);
         self.metrics.link_lost.inc_by(withheld as u64);
         // The push may have been given up by its caller: then nobody asks for the answer.
-        let _ = publish.placed.send(Placed { sessions, following, catching_up });
+        let _ = publish.placed.send(Placed { links, catching_up });
     }
 
     fn send(&self, session: SessionId, message: open_response::Message) {

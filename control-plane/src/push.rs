@@ -119,7 +119,13 @@ fn refuse_what_is_not_built(idempotency_key: &str, message: &v1::Message) -> Res
     let options = [
         ("idempotency_key", !idempotency_key.is_empty()),
         ("message.ttl", message.ttl.is_some()),
-        ("message.storage", message.storage == v1::Storage::Store as i32),
+        (
+            "message.storage",
+            !matches!(
+                v1::Storage::try_from(message.storage),
+                Ok(v1::Storage::Unspecified | v1::Storage::Skip)
+            ),
+        ),
         ("message.version", message.version != 0),
         ("message.version_epoch", !message.version_epoch.is_empty()),
     ];
@@ -223,6 +229,8 @@ mod tests {
         assert_eq!(parse(keyed).unwrap_err(), PushError::NotBuilt { field: "idempotency_key" });
         let mut stored = request(Kind::Channel("news".into()), "{}");
         stored.message.as_mut().unwrap().storage = v1::Storage::Store as i32;
+        assert_eq!(parse(stored.clone()).unwrap_err(), PushError::NotBuilt { field: "message.storage" });
+        stored.message.as_mut().unwrap().storage = 7;
         assert_eq!(parse(stored).unwrap_err(), PushError::NotBuilt { field: "message.storage" });
     }
 }

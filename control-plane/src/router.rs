@@ -13,7 +13,8 @@ use fanfare_proto::v1::GapReason;
 use smallvec::SmallVec;
 use tokio::sync::oneshot;
 
-use crate::links::Links;
+use crate::links::{Link, Links};
+use crate::metrics::Metrics;
 use crate::owner::SessionId;
 use crate::owners::{Owners, Placed, Publish};
 use crate::push::{Push, PushError, Target, Wait};
@@ -39,6 +40,7 @@ pub(crate) struct Router {
     links: Arc<Links>,
     receipts: Arc<Receipts>,
     membership: Mutex<MembershipWatch>,
+    metrics: Metrics,
 }
 
 impl Router {
@@ -49,7 +51,8 @@ impl Router {
         receipts: Arc<Receipts>,
         membership: MembershipWatch,
     ) -> Self {
-        Self { me, owners, links, receipts, membership: Mutex::new(membership) }
+        let metrics = links.metrics().clone();
+        Self { me, owners, links, receipts, membership: Mutex::new(membership), metrics }
     }
 
     /// Carries out a push.
@@ -59,7 +62,8 @@ impl Router {
                 self.to_channel(channel, push.publication, push.exclude, push.wait).await
             }
             Target::User(channel) => {
-                let waited = push.wait.is_some();
+                // Who is excluded is online all the same.
+                let waited = push.wait.is_some() && push.exclude.is_empty();
                 let mut receipt = self.to_channel(channel, push.publication, push.exclude, push.wait).await?;
                 let Counts { written, pending, cut } = receipt.counts;
                 let nobody = if waited { written + pending + cut == 0 } else { receipt.nodes_asked == 0 };
@@ -113,9 +117,7 @@ impl Router {
             receipt,
             receipt_within_ms,
         }));
-        let mut sessions = SmallVec::new();
-        sessions.push(link.session());
-        let placed = Placed { sessions, following: 1, catching_up: Vec::new() };
+        let placed = Placed { links: SmallVec::from_iter([link]), catching_up: Vec::new() };
         let mut receipt = self.receipt(placed, ticket).await;
         receipt.gaps.retain(|(_, reason)| *reason == GapReason::Silent);
         Ok(receipt)
@@ -124,20 +126,24 @@ impl Router {
     /// Waits for what the nodes say, if the push asked for it, and names those whose part is missing.
     async fn receipt(&self, placed: Placed, ticket: Option<(Ticket, Wait)>) -> Receipt {
         let mut gaps = self.unreachable();
+        self.metrics.link_lost.inc_by(gaps.len() as u64);
         gaps.extend(placed.catching_up.into_iter().map(|node| (node, GapReason::CatchingUp)));
         let mut counts = Counts::default();
         if let Some((ticket, wait)) = ticket {
-            let nodes: Vec<(SessionId, Option<MemberId>)> =
-                placed.sessions.iter().map(|session| (*session, self.links.node_of(*session))).collect();
-            let outcome = ticket.wait(&placed.sessions, wait.nodes).await;
+            let sessions: SmallVec<[SessionId; 4]> = placed.links.iter().map(Link::session).collect();
+            let outcome = ticket.wait(&sessions, wait.nodes).await;
             counts = outcome.counts;
-            let silent = nodes.into_iter().filter(|(session, _)| outcome.silent.contains(session));
-            for node in silent.filter_map(|(_, node)| node) {
-                gaps.retain(|(other, _)| *other != node);
-                gaps.push((node, GapReason::Silent));
+            for link in placed.links.iter().filter(|link| outcome.silent.contains(&link.session())) {
+                gaps.retain(|(other, _)| other != link.node());
+                gaps.push((link.node().clone(), GapReason::Silent));
             }
         }
-        Receipt { nodes_asked: placed.sessions.len(), counts, user_offline: false, gaps }
+        Receipt { nodes_asked: placed.links.len(), counts, user_offline: false, gaps }
+    }
+
+    /// A client has published: what nodes without a link miss is counted, as there is no receipt to say it.
+    pub(crate) fn count_unreachable(&self) {
+        self.metrics.link_lost.inc_by(self.unreachable().len() as u64);
     }
 
     /// Nodes that are registered but have no link.

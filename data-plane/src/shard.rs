@@ -47,6 +47,8 @@ pub(crate) use hub::Delivery;
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
 /// What a shard takes out of its inbox before it goes on delivering.
 const INBOX_BATCH: usize = 256;
+/// Publications that may wait for subscribers before the inbox waits too, in bytes.
+const MAX_BACKLOG: usize = 8 << 20;
 /// The largest piece that is read from a socket at once.
 const SCRATCH: usize = 64 << 10;
 
@@ -205,6 +207,9 @@ impl Shard {
                 }
             }
             for _ in 0..INBOX_BATCH {
+                if self.state.borrow().hub.backlog() > MAX_BACKLOG {
+                    break;
+                }
                 match inbox.try_recv() {
                     Some(next) => self.take(next),
                     None => break,

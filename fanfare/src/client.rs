@@ -49,7 +49,10 @@ impl PushClient {
 /// Says what the server refused, and what can be done about it.
 fn refused(status: &Status, endpoint: &str) -> Failure {
     let details = status.get_error_details();
-    let mut message = match status.code() {
+    // The library says "cancelled" when its own side of the call has run out of time.
+    let late = status.code() == Code::Cancelled && status.message() == "Timeout expired";
+    let code = if late { Code::DeadlineExceeded } else { status.code() };
+    let mut message = match code {
         Code::DeadlineExceeded => format!("{endpoint} did not answer in time: try a longer --timeout"),
         _ => status.message().to_owned(),
     };
@@ -59,7 +62,7 @@ fn refused(status: &Status, endpoint: &str) -> Failure {
     if let Some(info) = details.error_info() {
         message.push_str(&format!(" [{}]", info.reason));
     }
-    Failure::Refused { code: status.code() as i32, message }
+    Failure::Refused { code: code as i32, message }
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

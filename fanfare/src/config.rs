@@ -29,7 +29,7 @@ pub(crate) fn load(arguments: &ServeArguments) -> Result<Config, Failure> {
     if let Some(path) = &arguments.config {
         layers::overlay(&mut table, read_file(path)?);
     }
-    for (key, value) in layers::environment(std::env::vars()) {
+    for (key, value) in layers::environment(readable_environment()) {
         layers::set(&mut table, &key, &value).map_err(Failure::Usage)?;
     }
     for setting in &arguments.set {
@@ -41,6 +41,12 @@ pub(crate) fn load(arguments: &ServeArguments) -> Result<Config, Failure> {
     parse(table, arguments.dev)
 }
 
+/// The variables that are text. What is not cannot be meant for us.
+fn readable_environment() -> impl Iterator<Item = (String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+}
+
 fn read_file(path: &Path) -> Result<Table, Failure> {
     let text = std::fs::read_to_string(path)
         .map_err(|error| Failure::Usage(format!("cannot read {}: {error}", path.display())))?;
@@ -49,8 +55,10 @@ fn read_file(path: &Path) -> Result<Table, Failure> {
 
 fn parse(table: Table, dev: bool) -> Result<Config, Failure> {
     layers::check_keys(&table, &schema::defaults()).map_err(Failure::Usage)?;
-    let config: Config =
-        table.try_into().map_err(|error: toml::de::Error| Failure::Usage(error.message().to_owned()))?;
+    let config: Config = serde_path_to_error::deserialize(table).map_err(|error| {
+        let path = error.path().to_string();
+        Failure::Usage(format!("{path}: {}", error.into_inner().message()))
+    })?;
     config.validate(dev).map_err(Failure::Usage)?;
     Ok(config)
 }
@@ -89,6 +97,8 @@ mod tests {
     fn a_value_that_does_not_fit_is_an_error_that_names_it() {
         let error = load_text("[client]\nping_interval = \"soon\"", false).unwrap_err();
         assert!(error.contains("soon") && error.contains("duration"), "{error}");
+        let error = load_text("[client.token]\nhmac_secret_key = 12345", false).unwrap_err();
+        assert!(error.starts_with("client.token.hmac_secret_key:"), "{error}");
         let error = load_text("[client]\nping_interval = \"5s\"\npong_timeout = \"5s\"", false).unwrap_err();
         assert!(error.contains("client.pong_timeout"), "{error}");
     }

@@ -15,6 +15,9 @@ use crate::cli::{EndpointArguments, Output, PushArguments, Wait};
 use crate::client::PushClient;
 use crate::exit::Failure;
 
+/// Tags that a message may have.
+const MAX_TAGS: usize = 16;
+
 pub(crate) fn run(arguments: &PushArguments) -> Result<(), Failure> {
     let mut request = request(arguments)?;
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -100,7 +103,8 @@ fn is_loopback(endpoint: &str) -> bool {
 fn stamp(request: &mut PublishRequest) {
     let to_connection =
         request.target.as_ref().is_some_and(|target| matches!(target.kind, Some(Kind::Connection(_))));
-    if let Some(message) = request.message.as_mut().filter(|_| !to_connection) {
+    let has_room = |message: &&mut Message| message.tags.len() < MAX_TAGS;
+    if let Some(message) = request.message.as_mut().filter(|_| !to_connection).filter(has_room) {
         message.tags.entry("sent_at".to_owned()).or_insert_with(now_in_milliseconds);
     }
 }

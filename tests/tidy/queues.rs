@@ -104,9 +104,11 @@ mod tests {
 
     #[test]
     fn a_queue_without_a_name_is_found() {
-        for queue in
-            ["let a = mpsc::channel::<u8>(1);", "let q = byte_queue(B);", "struct A {\n    a: VecDeque<u8>,\n}"]
-        {
+        for queue in [
+            "let a = mpsc::channel::<u8>(1);",
+            "let q = byte_queue(B);",
+            "struct A {\n    a: VecDeque<u8>,\n}",
+        ] {
             let text = format!("// queue: inbox\nlet a = broadcast::channel(1);\n\n\n\n\n{queue}\n");
             let found = found(&text);
             assert_eq!(found.len(), 1, "{queue}: {found:?}");

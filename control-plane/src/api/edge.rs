@@ -5,7 +5,7 @@ use std::time::Duration;
 use fanfare_cluster::channel::MAX_PUBLICATION_BYTES;
 use fanfare_cluster::tasks::Tasks;
 use fanfare_proto::DESCRIPTORS;
-use fanfare_proto::v1::push_service_server::PushServiceServer;
+use fanfare_proto::v1::push_service_server::{self, PushServiceServer};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
@@ -27,8 +27,14 @@ pub(crate) fn serve(
     max_concurrent_calls: u32,
     tasks: &Tasks,
 ) -> Result<(), tonic_reflection::server::Error> {
-    let reflection =
-        || tonic_reflection::server::Builder::configure().register_encoded_file_descriptor_set(DESCRIPTORS);
+    // What is not served on this port is not shown on it.
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(DESCRIPTORS)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .with_service_name(push_service_server::SERVICE_NAME)
+            .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
+    };
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let stopping = tasks.stopping();
     tasks.spawn("public API", async move {

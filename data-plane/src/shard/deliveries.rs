@@ -89,7 +89,9 @@ impl State {
             Some(frame) => self.connections.write(key.slot, frame.bytes(), receipts),
             None => Written::Cut,
         };
-        self.metrics.deliveries.deliveries.inc();
+        if written != Written::Cut {
+            self.metrics.deliveries.deliveries.inc();
+        }
         if let Some(receipt) = receipt {
             match written {
                 Written::Whole => self.book.written(receipt, 1),

@@ -84,7 +84,7 @@ struct Channel {
     joining: Option<u32>,
     waiting: Vec<Waiting>,
     subscribers: Vec<Subscriber>,
-    /// What some subscriber has not had yet, oldest first. Bounded by the shard's inbox.
+    /// What some subscriber has not had yet, oldest first. Bounded by the hub's backlog.
     // queue: log of a channel in a shard
     log: VecDeque<Entry>,
     /// The number of the next entry.
@@ -118,6 +118,8 @@ pub(crate) struct Hub {
     // queue: channels to sweep
     active: VecDeque<u32>,
     last_ticket: u32,
+    /// Bytes of publications in all logs.
+    backlog: usize,
 }
 
 /// What one step of a sweep has done.
@@ -203,7 +205,7 @@ impl Hub {
                 book.cut(receipt, 1);
             }
         }
-        channel.forget_delivered();
+        self.backlog -= channel.forget_delivered();
     }
 
     /// Ends a subscription that waits; returns what it waited for.
@@ -250,8 +252,14 @@ impl Hub {
             channel.active = true;
             self.active.push_back(number);
         }
+        self.backlog += delivery.publication.data_len();
         channel.log.push_back(Entry { delivery, left });
         channel.next = channel.next.wrapping_add(1);
+    }
+
+    /// How many bytes of publications wait for some subscriber here.
+    pub(crate) fn backlog(&self) -> usize {
+        self.backlog
     }
 
     /// Whether anything is left to deliver.
@@ -264,6 +272,7 @@ impl Hub {
         let Some(number) = self.active.pop_front() else { return Swept::default() };
         let channel = &mut self.channels[number as usize];
         let swept = channel.sweep(visits, sockets, book);
+        self.backlog -= channel.forget_delivered();
         channel.active = !channel.log.is_empty();
         if channel.active {
             self.active.push_back(number);
@@ -291,10 +300,13 @@ impl Channel {
         (self.subscribers.len() - 1) as u32
     }
 
-    fn forget_delivered(&mut self) {
-        while self.log.front().is_some_and(|entry| entry.left == 0) {
-            self.log.pop_front();
+    /// Forgets what everybody has had, and returns how many bytes that was.
+    fn forget_delivered(&mut self) -> usize {
+        let mut bytes = 0;
+        while let Some(entry) = self.log.pop_front_if(|entry| entry.left == 0) {
+            bytes += entry.delivery.publication.data_len();
         }
+        bytes
     }
 
     fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> Swept {
@@ -330,7 +342,6 @@ impl Channel {
             swept.bytes += run.bytes_out;
             run.settle(&mut self.log, book);
         }
-        self.forget_delivered();
         swept
     }
 }

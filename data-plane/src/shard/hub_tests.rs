@@ -264,6 +264,7 @@ proptest! {
             }
         }
         world.sweep_all();
+        prop_assert_eq!(world.hub.backlog(), 0);
         for (slot, (first, end)) in owed {
             let got = world.sockets.numbers(slot);
             let expected: Vec<u32> = (first..end.unwrap_or(next_number)).collect();

@@ -105,13 +105,13 @@ impl State {
 
     /// Returns whether more may come.
     fn command(&mut self, key: SlotKey, command: Command, replies: &mut Replies) -> bool {
-        self.metrics.clients.commands.inc();
         let Some(connection) = self.connections.get(key).filter(|connection| !connection.closing) else {
             return false;
         };
         if connection.session.is_connecting() {
             return self.hold(key, command);
         }
+        self.metrics.clients.commands.inc();
         let mut session = std::mem::take(&mut connection.session);
         let connection = &*connection;
         let hub = &self.hub;

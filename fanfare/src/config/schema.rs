@@ -10,6 +10,7 @@ use fanfare_control_plane::{ApiConfig, ControlPlaneConfig};
 use fanfare_data_plane::{ClientConfig, DataPlaneConfig, DevMode};
 use serde::{Deserialize, Serialize};
 use toml::Table;
+use tracing_subscriber::EnvFilter;
 
 use super::DEV_SECRET;
 
@@ -140,21 +141,52 @@ impl Config {
         if self.data_plane.shards > MAX_SHARDS {
             return Err(format!("data_plane.shards is at most {MAX_SHARDS}"));
         }
-        let addresses = [
-            ("client.address", client.address),
-            ("api.address", self.api.address),
-            ("cluster.address", self.cluster.address),
-            ("control_plane.admin_address", self.control_plane.admin_address),
-            ("data_plane.admin_address", self.data_plane.admin_address),
+        if self.api.max_concurrent_calls == 0 {
+            return Err("api.max_concurrent_calls must be at least 1".to_owned());
+        }
+        EnvFilter::try_new(&self.telemetry.log_level)
+            .map_err(|error| format!("telemetry.log_level: {error}"))?;
+        self.validate_sizes()?;
+        self.validate_addresses(dev)
+    }
+
+    fn validate_sizes(&self) -> Result<(), String> {
+        let sizes = [
+            ("client.message_size_limit", self.client.message_size_limit, Size(1 << 10), Size(16 << 20)),
+            ("client.queue_max_size", self.client.queue_max_size, Size(16 << 10), Size(1 << 30)),
+            ("cluster.link_queue", self.cluster.link_queue, Size(1 << 20), Size(1 << 30)),
         ];
-        let open = addresses.iter().find(|(_, address)| dev && !address.ip().is_loopback());
-        if let Some((key, address)) = open {
-            return Err(format!("{key} is {address}: --dev serves loopback addresses only"));
+        match sizes.iter().find(|(_, size, low, high)| size < low || size > high) {
+            Some((key, size, low, high)) => Err(format!("{key} is {size}, but must be {low} to {high}")),
+            None => Ok(()),
         }
-        if !self.cluster.address.ip().is_loopback() {
-            return Err("cluster.address must be a loopback address: links have no TLS yet".to_owned());
+    }
+
+    fn validate_addresses(&self, dev: bool) -> Result<(), String> {
+        let addresses = [
+            ("client.address", self.client.address, "--dev serves this machine only", dev),
+            (
+                "control_plane.admin_address",
+                self.control_plane.admin_address,
+                "--dev serves this machine only",
+                dev,
+            ),
+            (
+                "data_plane.admin_address",
+                self.data_plane.admin_address,
+                "--dev serves this machine only",
+                dev,
+            ),
+            ("api.address", self.api.address, "there are no API keys yet", true),
+            ("cluster.address", self.cluster.address, "links have no TLS yet", true),
+        ];
+        let open = addresses.iter().find(|(_, address, _, bound)| *bound && !address.ip().is_loopback());
+        match open {
+            Some((key, address, why, _)) => {
+                Err(format!("{key} is {address}, but must be a loopback address: {why}"))
+            }
+            None => Ok(()),
         }
-        Ok(())
     }
 
     pub(crate) fn control_plane(&self) -> ControlPlaneConfig {
