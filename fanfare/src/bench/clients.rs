@@ -17,6 +17,8 @@ use crate::cli::BenchArguments;
 
 /// Connections from one source address: far fewer than it has ports.
 const PER_ADDRESS: usize = 10_000;
+/// The first of their ports.
+const FIRST_PORT: u16 = 12_000;
 /// Connections that are being made at the same time.
 const AT_ONCE: usize = 32;
 /// What is read at once. A frame of the largest publication fits.
@@ -79,8 +81,7 @@ async fn connect_all(
         });
     }
     while let Some(stream) = connecting.join_next().await {
-        let speaks = channel.is_some();
-        tokio::task::spawn_local(read(stream??, speaks, received.clone(), buffer.clone()));
+        tokio::task::spawn_local(read(stream??, received.clone(), buffer.clone()));
     }
     Ok(())
 }
@@ -90,7 +91,9 @@ async fn connect(target: SocketAddr, channel: Option<&str>, number: usize) -> Re
     // Addresses of this process alone: ports of a former one are still taken for a minute.
     let [_, _, high, low] = std::process::id().to_be_bytes();
     let source = Ipv4Addr::new(127, high.max(1), low, (2 + number / PER_ADDRESS) as u8);
-    socket.bind((source, 0).into())?;
+    // Ports below those that the system gives out by itself, so that other programs do not run short of them.
+    socket.set_reuseaddr(true)?;
+    socket.bind((source, FIRST_PORT + (number % PER_ADDRESS) as u16).into())?;
     let mut stream = socket.connect(target).await.context("cannot connect")?;
     stream.set_nodelay(true)?;
     if let Some(channel) = channel {
@@ -147,7 +150,7 @@ fn masked(payload: &[u8]) -> Vec<u8> {
 
 /// Reads until the other side closes. All connections share one large buffer, so that one that has fallen
 /// behind catches up in one read.
-async fn read(stream: TcpStream, speaks: bool, received: Arc<Received>, buffer: Rc<RefCell<Vec<u8>>>) {
+async fn read(stream: TcpStream, received: Arc<Received>, buffer: Rc<RefCell<Vec<u8>>>) {
     let mut rest: Vec<u8> = Vec::new();
     while stream.readable().await.is_ok() {
         let pings = {
@@ -160,9 +163,6 @@ async fn read(stream: TcpStream, speaks: bool, received: Arc<Received>, buffer: 
                 Ok(read) => read,
             };
             received.bytes.fetch_add(read as u64, Ordering::Relaxed);
-            if !speaks {
-                continue;
-            }
             let (frames, pings, used) = frames(&buffer[..kept + read]);
             received.frames.fetch_add(frames, Ordering::Relaxed);
             rest.clear();

@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
 
+use super::measure::FRAME_HEADER;
 use super::usage::cpu_time;
 use crate::cli::BenchArguments;
 
@@ -29,7 +30,9 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
 }
 
 fn measure(sockets: &mut [TcpStream], arguments: &BenchArguments) -> Result<(u64, Duration)> {
-    let message = vec![b'x'; arguments.size * arguments.part.frames];
+    // Frames as a server writes them, so that the readers have the same to do.
+    let frame = frame(arguments.size);
+    let message = frame.repeat(arguments.part.frames);
     let (before, started) = (cpu_time(std::process::id())?, Instant::now());
     let mut writes = 0;
     while started.elapsed() < Duration::from_secs(arguments.seconds) {
@@ -39,4 +42,13 @@ fn measure(sockets: &mut [TcpStream], arguments: &BenchArguments) -> Result<(u64
         writes += sockets.len() as u64;
     }
     Ok((writes, cpu_time(std::process::id())? - before))
+}
+
+/// A text frame of so many bytes, header and all.
+fn frame(size: usize) -> Vec<u8> {
+    let payload = size.saturating_sub(FRAME_HEADER);
+    let [high, low] = (payload as u16).to_be_bytes();
+    let mut frame = vec![0x81, 126, high, low];
+    frame.resize(FRAME_HEADER + payload, b'x');
+    frame
 }

@@ -19,7 +19,7 @@ const SINGLE: &str = "single";
 /// Pushes under way at the same time, in the second fan-out.
 pub(super) const IN_FLIGHT: usize = 16;
 /// A frame's header in front of a message of this size.
-const FRAME_HEADER: usize = 4;
+pub(super) const FRAME_HEADER: usize = 4;
 /// Clients that share a busy core may answer pings late; that is not what is measured.
 const PATIENT: &str = "client.pong_timeout=20s";
 /// How long a push may take.
