@@ -4,6 +4,7 @@
 //! one core, everything else on another. Costs are CPU time and bytes of the server's process, as the
 //! kernel counts them, so that a busy machine changes them less than it changes times.
 
+mod bare_loop;
 mod clients;
 mod floor;
 mod measure;

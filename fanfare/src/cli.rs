@@ -154,8 +154,8 @@ pub(crate) struct BenchArguments {
     /// Bytes of each message
     #[arg(long, default_value_t = 128)]
     pub(crate) size: usize,
-    /// Seconds for each measurement
-    #[arg(long, default_value_t = 5)]
+    /// Rounds of a second for each measurement
+    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u64).range(1..))]
     pub(crate) seconds: u64,
     /// Shards of the server
     #[arg(long, default_value_t = 1)]
@@ -179,9 +179,6 @@ pub(crate) struct BenchPart {
     /// The channel to subscribe to; without one the connections speak no protocol
     #[arg(long, hide = true)]
     pub(crate) channel: Option<String>,
-    /// How many frames the bare loop puts into one write
-    #[arg(long, hide = true, default_value_t = 1)]
-    pub(crate) frames: usize,
 }
 
 /// The processes of a measurement.

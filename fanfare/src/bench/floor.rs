@@ -4,13 +4,17 @@ use std::io::{BufRead as _, Write as _};
 use std::net::{TcpListener, TcpStream};
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
 
 use super::measure::FRAME_HEADER;
 use super::usage::cpu_time;
 use crate::cli::BenchArguments;
 
-/// Accepts the connections, says "ready", and answers "go" with deliveries and CPU nanoseconds.
+/// How long it writes when it is told to.
+const ROUND: Duration = Duration::from_secs(1);
+
+/// Accepts the connections, says "ready", and answers a number of frames per write with the deliveries and
+/// CPU nanoseconds of one round.
 pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
     let listener = TcpListener::bind("127.0.0.1:0")?;
     println!("floor {}", listener.local_addr()?);
@@ -21,23 +25,22 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
         sockets.push(socket);
     }
     println!("ready");
+    // Frames as a server writes them, so that the readers have the same to do.
+    let frame = frame(arguments.size);
     for line in std::io::stdin().lock().lines() {
-        ensure!(line? == "go", "the only order is go");
-        let (writes, cpu) = measure(&mut sockets, arguments)?;
-        println!("{} {}", writes * arguments.part.frames as u64, cpu.as_nanos());
+        let frames: usize = line?.parse()?;
+        let (writes, cpu) = measure(&mut sockets, &frame.repeat(frames))?;
+        println!("{} {}", writes * frames as u64, cpu.as_nanos());
     }
     Ok(())
 }
 
-fn measure(sockets: &mut [TcpStream], arguments: &BenchArguments) -> Result<(u64, Duration)> {
-    // Frames as a server writes them, so that the readers have the same to do.
-    let frame = frame(arguments.size);
-    let message = frame.repeat(arguments.part.frames);
+fn measure(sockets: &mut [TcpStream], message: &[u8]) -> Result<(u64, Duration)> {
     let (before, started) = (cpu_time(std::process::id())?, Instant::now());
     let mut writes = 0;
-    while started.elapsed() < Duration::from_secs(arguments.seconds) {
+    while started.elapsed() < ROUND {
         for socket in &mut *sockets {
-            socket.write_all(&message)?;
+            socket.write_all(message)?;
         }
         writes += sockets.len() as u64;
     }

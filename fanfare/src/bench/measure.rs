@@ -8,6 +8,7 @@ use fanfare_proto::v1::{Message, PublishRequest, Target, WaitFor, message::Paylo
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
+use super::bare_loop::BareLoop;
 use super::part::{OTHER_CORE, Part, SERVER_CORE};
 use super::usage::{cpu_time, memory};
 use crate::cli::BenchArguments;
@@ -26,6 +27,8 @@ const PATIENT: &str = "client.pong_timeout=20s";
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Pushes to warm up before anything counts.
 const WARM_UP: usize = 20;
+/// How long the server and the bare loop take turns for.
+const ROUND: Duration = Duration::from_secs(1);
 /// How long memory may take to settle: the allocator gives pages back within ten seconds.
 const SETTLE: Duration = Duration::from_secs(12);
 
@@ -42,6 +45,8 @@ pub(super) struct FanOut {
     pub(super) deliveries: u64,
     pub(super) per_cpu_second: f64,
     pub(super) floor_per_cpu_second: f64,
+    /// The server's deliveries per CPU second as a share of the bare loop's.
+    pub(super) of_floor: f64,
     pub(super) latency: Latency,
 }
 
@@ -85,13 +90,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
         shards: arguments.shards,
         ..Figures::default()
     };
-    // Half of the bare loop before the server and half after it, because the machine's speed drifts.
-    let floors = |frames| -> Result<f64> { floor(arguments, frames) };
-    let before = [floors(1)?, floors(IN_FLIGHT)?];
     measure_server(arguments, &runtime, &mut figures)?;
-    let after = [floors(1)?, floors(IN_FLIGHT)?];
-    figures.one_at_a_time.floor_per_cpu_second = f64::midpoint(before[0], after[0]);
-    figures.in_flight.floor_per_cpu_second = f64::midpoint(before[1], after[1]);
     Ok(figures)
 }
 
@@ -115,15 +114,49 @@ fn measure_server(arguments: &BenchArguments, runtime: &Runtime, figures: &mut F
     for _ in 0..WARM_UP {
         server.push_for(runtime, load, Duration::ZERO)?;
     }
-    let time = Duration::from_secs(arguments.seconds);
-    figures.one_at_a_time = server.push_for(runtime, load, time)?;
-    figures.in_flight = server.push_for(runtime, Load { in_flight: IN_FLIGHT, ..load }, time)?;
+    let mut rounds = Rounds::default();
+    let mut floor = BareLoop::start(arguments)?;
+    for _ in 0..arguments.seconds {
+        rounds.one_at_a_time.push((floor.measure(1)?, server.push_for(runtime, load, ROUND)?));
+        let many = Load { in_flight: IN_FLIGHT, ..load };
+        rounds.in_flight.push((floor.measure(IN_FLIGHT)?, server.push_for(runtime, many, ROUND)?));
+    }
+    drop(floor);
+    figures.one_at_a_time = summary(&rounds.one_at_a_time);
+    figures.in_flight = summary(&rounds.in_flight);
     figures.bytes_after_traffic = per_connection(settled_memory(server.part.pid())?);
 
     let sent = figures.one_at_a_time.deliveries
         + figures.in_flight.deliveries
         + (WARM_UP * arguments.connections) as u64;
     ensure_received(&mut crowd, sent)
+}
+
+/// The bare loop's deliveries per CPU second and the server's fan-out, in turn: the machine's speed drifts
+/// within seconds, so that only neighbours can be compared.
+#[derive(Default)]
+struct Rounds {
+    one_at_a_time: Vec<(f64, FanOut)>,
+    in_flight: Vec<(f64, FanOut)>,
+}
+
+/// The median of each figure, and of the ratios round by round.
+fn summary(rounds: &[(f64, FanOut)]) -> FanOut {
+    let median_of = |figure: &dyn Fn(&(f64, FanOut)) -> f64| {
+        let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
+        figures.sort_by(f64::total_cmp);
+        figures[figures.len() / 2]
+    };
+    FanOut {
+        deliveries: rounds.iter().map(|(_, fan_out)| fan_out.deliveries).sum(),
+        per_cpu_second: median_of(&|(_, fan_out)| fan_out.per_cpu_second),
+        floor_per_cpu_second: median_of(&|(floor, _)| *floor),
+        of_floor: median_of(&|(floor, fan_out)| fan_out.per_cpu_second / floor),
+        latency: Latency {
+            p50: median_of(&|(_, fan_out)| fan_out.latency.p50),
+            p99: median_of(&|(_, fan_out)| fan_out.latency.p99),
+        },
+    }
 }
 
 /// Every delivery that was reported as written must have reached its client, plus the reply to each connect.
@@ -178,6 +211,7 @@ impl Server {
             deliveries,
             per_cpu_second: deliveries as f64 / cpu.as_secs_f64(),
             floor_per_cpu_second: 0.0,
+            of_floor: 0.0,
             latency: Latency { p50: at(0.5), p99: at(0.99) },
         })
     }
@@ -217,27 +251,7 @@ fn request(channel: &str, size: usize) -> PublishRequest {
     }
 }
 
-/// Deliveries of the bare loop per CPU second.
-fn floor(arguments: &BenchArguments, frames: usize) -> Result<f64> {
-    let words = [
-        format!("--connections={}", arguments.connections),
-        format!("--size={}", arguments.size),
-        format!("--seconds={}", arguments.seconds.div_ceil(2)),
-        format!("--frames={frames}"),
-        "--role=floor".to_owned(),
-    ];
-    let words: Vec<String> = std::iter::once("bench".to_owned()).chain(words).collect();
-    let mut floor = Part::start(SERVER_CORE, &words)?;
-    let address = floor.address_after("floor")?;
-    let words = bench_clients(arguments.connections, address);
-    let mut readers = Part::start(OTHER_CORE, &words)?;
-    ensure!(readers.line()? == "ready" && floor.line()? == "ready", "the bare loop is not ready");
-    let answer = floor.ask("go")?;
-    let (deliveries, nanoseconds) = answer.split_once(' ').context("two numbers")?;
-    Ok(deliveries.parse::<f64>()? / (nanoseconds.parse::<f64>()? / 1e9))
-}
-
-fn bench_clients(connections: usize, target: SocketAddr) -> Vec<String> {
+pub(super) fn bench_clients(connections: usize, target: SocketAddr) -> Vec<String> {
     let words =
         [format!("--connections={connections}"), format!("--target={target}"), "--role=clients".to_owned()];
     std::iter::once("bench".to_owned()).chain(words).collect()

@@ -41,13 +41,11 @@ fn rows(figures: &Figures) -> Vec<Row> {
     let per_second = |value: f64| format!("{:.0} k/CPU-s", value / 1e3);
     let latency =
         |fan_out: &FanOut| format!("{:.1} / {:.1} ms", fan_out.latency.p50 / 1e3, fan_out.latency.p99 / 1e3);
-    let ratio = one.per_cpu_second / one.floor_per_cpu_second;
-    let many_ratio = many.per_cpu_second / many.floor_per_cpu_second;
     vec![
         row("bare loop, one frame a write", per_second(one.floor_per_cpu_second), "", true),
         row("fan-out, one push at a time", per_second(one.per_cpu_second), "", true),
         row("  CPU per delivery", format!("{:.2} us", 1e6 / one.per_cpu_second), "", true),
-        row("  of the bare loop", format!("{ratio:.2}"), ">= 0.90", ratio >= 0.90),
+        row("  of the bare loop", format!("{:.2}", one.of_floor), ">= 0.90", one.of_floor >= 0.90),
         row("  push to receipt, p50 / p99", latency(one), "", true),
         row(
             &format!("bare loop, {IN_FLIGHT} frames a write"),
@@ -61,7 +59,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
             ">= 1500 k/CPU-s",
             many.per_cpu_second >= 1.5e6,
         ),
-        row("  of the bare loop", format!("{many_ratio:.2}"), "", true),
+        row("  of the bare loop", format!("{:.2}", many.of_floor), "", true),
         row("  push to receipt, p50 / p99", latency(many), "", true),
         row("memory per idle connection, before traffic", format!("{:.0} B", figures.bytes_idle), "", true),
         row(
@@ -92,7 +90,7 @@ fn to_json(figures: &Figures) -> serde_json::Value {
             "deliveries": fan_out.deliveries,
             "deliveries_per_cpu_second": fan_out.per_cpu_second,
             "bare_loop_deliveries_per_cpu_second": fan_out.floor_per_cpu_second,
-            "of_bare_loop": fan_out.per_cpu_second / fan_out.floor_per_cpu_second,
+            "of_bare_loop": fan_out.of_floor,
             "push_to_receipt_us": { "p50": fan_out.latency.p50, "p99": fan_out.latency.p99 },
         })
     };
