@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, TryAcquireError};
 
 /// What can wait in a byte queue.
 pub trait Weighed {
@@ -20,9 +20,14 @@ pub struct Bounds {
     pub bytes: usize,
 }
 
-/// The queue is full, and the item is given back.
+/// Why an item was not put in; it is given back.
 #[derive(Debug)]
-pub struct Full<T>(pub T);
+pub enum TrySendError<T> {
+    /// There is no room.
+    Full(T),
+    /// The other side is gone.
+    Gone(T),
+}
 
 /// The other side is gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -66,23 +71,36 @@ impl<T> Clone for Sender<T> {
     }
 }
 
+impl<T> Sender<T> {
+    /// How many bytes wait, about.
+    pub fn waiting_bytes(&self) -> usize {
+        self.bounds.bytes.saturating_sub(self.room.available_permits())
+    }
+
+    /// How much may wait.
+    pub fn bounds(&self) -> Bounds {
+        self.bounds
+    }
+}
+
 impl<T: Weighed> Sender<T> {
     /// Puts an item in if there is room now.
     ///
     /// # Errors
-    /// [`Full`] gives the item back, also when the other side is gone.
-    pub fn try_send(&self, item: T) -> Result<(), Full<T>> {
-        let Ok(permit) = self.room.try_acquire_many(self.bounds.permits(&item)) else {
-            return Err(Full(item));
+    /// Gives the item back.
+    pub fn try_send(&self, item: T) -> Result<(), TrySendError<T>> {
+        let permit = match self.room.try_acquire_many(self.bounds.permits(&item)) {
+            Ok(permit) => permit,
+            Err(TryAcquireError::NoPermits) => return Err(TrySendError::Full(item)),
+            Err(TryAcquireError::Closed) => return Err(TrySendError::Gone(item)),
         };
         match self.items.try_send(item) {
             Ok(()) => {
                 permit.forget();
                 Ok(())
             }
-            Err(mpsc::error::TrySendError::Full(item) | mpsc::error::TrySendError::Closed(item)) => {
-                Err(Full(item))
-            }
+            Err(mpsc::error::TrySendError::Full(item)) => Err(TrySendError::Full(item)),
+            Err(mpsc::error::TrySendError::Closed(item)) => Err(TrySendError::Gone(item)),
         }
     }
 

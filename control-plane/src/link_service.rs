@@ -91,7 +91,6 @@ impl LinkService for LinkApi {
             version: VERSION.min(hello.version),
             namespaces_hash: self.channels.hash(),
         }));
-        self.owners.session_up(&link).await;
         let ended = Box::pin(link.ended().clone().cancelled_owned());
         self.tasks.spawn("link reader", self.clone().read(link, incoming));
         Ok(Response::new(Outbound { outgoing, ended, sequence: 0 }))
@@ -101,6 +100,8 @@ impl LinkService for LinkApi {
 impl LinkApi {
     /// Takes what the node says until the link ends, then tells everybody that it has.
     async fn read(self, link: Link, mut incoming: Streaming<OpenRequest>) {
+        // Here and not where the call is answered: that may be given up in the middle, this never is.
+        self.owners.session_up(&link).await;
         let stopping = self.tasks.stopping();
         loop {
             let message = tokio::select! {

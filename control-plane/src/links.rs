@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, Weighed, byte_queue};
+use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, TrySendError, Weighed, byte_queue};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_proto::link::{self, open_response};
 use tokio_util::sync::CancellationToken;
@@ -22,12 +22,10 @@ pub(crate) struct Outgoing(pub(crate) open_response::Message);
 
 impl Weighed for Outgoing {
     fn weight(&self) -> usize {
-        // The struct itself and the channel's name are counted at a flat rate.
+        // The struct itself is counted at a flat rate.
         const FLAT: usize = 128;
         FLAT + match &self.0 {
-            open_response::Message::Deliver(deliver) => {
-                deliver.publication.as_ref().map_or(0, |publication| publication.data.len())
-            }
+            open_response::Message::Deliver(deliver) => deliver.weight(),
             open_response::Message::DeliverConnection(deliver) => deliver.data.len(),
             _ => 0,
         }
@@ -64,7 +62,8 @@ impl Link {
     /// Queues a message for the node. A link that is full is cut, never thinned: the node dials again.
     pub(crate) fn send(&self, message: open_response::Message) {
         self.0.handed.fetch_add(1, Ordering::Relaxed);
-        if self.0.queue.try_send(Outgoing(message)).is_err() && !self.0.cut.is_cancelled() {
+        let full = matches!(self.0.queue.try_send(Outgoing(message)), Err(TrySendError::Full(_)));
+        if full && !self.0.cut.is_cancelled() {
             warn!(node = %self.0.node, "too much waits for the node: its link is cut");
             self.0.metrics.link_cuts.inc();
             self.0.cut.cancel();

@@ -10,7 +10,7 @@ use fanfare_cluster::member::MemberId;
 use fanfare_cluster::tasks::Tasks;
 use fanfare_proto::link::{self, open_response};
 use smallvec::SmallVec;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::links::Link;
 use crate::metrics::Metrics;
@@ -33,6 +33,13 @@ pub(crate) struct Publish {
     pub(crate) placed: oneshot::Sender<Placed>,
 }
 
+/// A publication with the room that it takes on its way to its owner.
+#[derive(Debug)]
+struct Carried {
+    publish: Publish,
+    _room: OwnedSemaphorePermit,
+}
+
 /// A publication has its place and is on its way to nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
@@ -49,26 +56,34 @@ enum Mail {
     Follow(SessionId, ChannelName),
     Unfollow(SessionId, ChannelName),
     CaughtUp(SessionId),
-    Publish(Publish),
+    Publish(Carried),
 }
 
 /// The way to the owner tasks; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct Owners {
     mailboxes: Arc<[mpsc::Sender<Mail>]>,
+    /// Bytes of publications that may be on their way to owners: half of what a link may hold, so that a burst
+    /// from backends is told to wait before it looks like a node that does not keep up.
+    room: Arc<Semaphore>,
+    room_bytes: usize,
     hasher: foldhash::fast::FixedState,
 }
 
 impl Owners {
-    /// Starts `count` owner tasks.
-    pub(crate) fn start(count: usize, metrics: &Metrics, tasks: &Tasks) -> Self {
+    /// Starts `count` owner tasks for links that hold so many bytes.
+    pub(crate) fn start(count: usize, link_bytes: usize, metrics: &Metrics, tasks: &Tasks) -> Self {
         let start_one = |_| {
             // queue: owner mailbox
             let (sender, mailbox) = mpsc::channel(MAILBOX);
             tasks.spawn("channel owner", run(mailbox, metrics.clone(), tasks.stopping()));
             sender
         };
-        Self { mailboxes: (0..count.max(1)).map(start_one).collect(), hasher: Default::default() }
+        let room_bytes = link_bytes / 2;
+        // queue: publications on their way to owners
+        let room = Arc::new(Semaphore::new(room_bytes));
+        let mailboxes = (0..count.max(1)).map(start_one).collect();
+        Self { mailboxes, room, room_bytes, hasher: Default::default() }
     }
 
     /// Hands a publication to the channel's owner task.
@@ -76,15 +91,20 @@ impl Owners {
     /// # Errors
     /// [`PushError::Busy`] if too much waits there.
     pub(crate) fn publish(&self, publish: Publish) -> Result<(), PushError> {
-        self.mailbox(&publish.channel).try_send(Mail::Publish(publish)).map_err(|_| PushError::Busy)
+        let bytes = self.bytes(&publish);
+        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Busy)?;
+        let mailbox = self.mailbox(&publish.channel);
+        let mail = Mail::Publish(Carried { publish, _room: room });
+        mailbox.try_send(mail).map_err(|_| PushError::Busy)
     }
 
     /// Hands a client's publication to the channel's owner task, and waits while too much waits there: the
     /// link it came on stops reading meanwhile.
     pub(crate) async fn publish_from_link(&self, publish: Publish) {
+        // Room and owner are gone only when the process ends, and then nobody needs the answer.
+        let Ok(room) = self.room.clone().acquire_many_owned(self.bytes(&publish)).await else { return };
         let mailbox = self.mailbox(&publish.channel);
-        // The owner is gone only when the process ends, and then nobody needs the answer.
-        let _ = mailbox.send(Mail::Publish(publish)).await;
+        let _ = mailbox.send(Mail::Publish(Carried { publish, _room: room })).await;
     }
 
     pub(crate) async fn session_up(&self, link: &Link) {
@@ -115,6 +135,12 @@ impl Owners {
             // As above: a closed mailbox means that the process ends.
             let _ = mailbox.send(mail()).await;
         }
+    }
+
+    fn bytes(&self, publish: &Publish) -> u32 {
+        const FLAT: usize = 256;
+        let bytes = FLAT + publish.publication.weight();
+        u32::try_from(bytes.min(self.room_bytes)).unwrap_or(u32::MAX)
     }
 
     fn mailbox(&self, channel: &ChannelName) -> &mpsc::Sender<Mail> {
@@ -174,11 +200,15 @@ impl Driver {
                     self.send(session, open_response::Message::Following(following));
                 }
             }
-            Mail::Publish(publish) => self.publish(publish),
+            Mail::Publish(carried) => self.publish(carried.publish),
         }
     }
 
     fn publish(&mut self, publish: Publish) {
+        if publish.placed.is_closed() {
+            // The caller was told to try again: what it tries again must not come twice.
+            return;
+        }
         let bytes = publish.publication.data.len() + publish.channel.as_str().len();
         let Reach { sessions, catching_up, withheld, .. } = self.owner.publish(&publish.channel, bytes);
         let (receipt, receipt_within_ms) = publish.receipt.unwrap_or_default();

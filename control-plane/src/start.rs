@@ -87,7 +87,7 @@ impl ControlPlane {
         let mut exposed = prometheus_client::registry::Registry::default();
         metrics.register(&mut exposed);
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let owners = Owners::start(config.owners, &metrics, &tasks);
+        let owners = Owners::start(config.owners, config.link_queue_bytes, &metrics, &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
         let router =

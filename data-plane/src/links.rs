@@ -5,7 +5,6 @@ mod exchange;
 mod follows;
 mod node_receipts;
 
-use bytes::Bytes;
 use fanfare_cluster::byte_queue::Weighed;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_proto::link::{self, open_request};
@@ -39,12 +38,35 @@ pub(crate) struct ToReplica(pub(crate) open_request::Message);
 impl Weighed for ToReplica {
     fn weight(&self) -> usize {
         const FLAT: usize = 128;
-        let data = match &self.0 {
+        FLAT + match &self.0 {
             open_request::Message::Publish(publish) => {
-                publish.publication.as_ref().map(|publication| &publication.data)
+                publish.publication.as_ref().map_or(0, link::Publication::weight)
             }
-            _ => None,
-        };
-        FLAT + data.map_or(0, Bytes::len)
+            _ => 0,
+        }
+    }
+}
+
+/// What one shard asks.
+#[derive(Debug)]
+pub(crate) struct Ask {
+    pub(crate) shard: ShardIndex,
+    pub(crate) what: FromShard,
+}
+
+impl FromShard {
+    /// About how many bytes it holds on to.
+    pub(crate) fn weight(&self) -> usize {
+        const FLAT: usize = 128;
+        FLAT + match self {
+            Self::Publish { publication, .. } => publication.weight(),
+            _ => 0,
+        }
+    }
+}
+
+impl Weighed for Ask {
+    fn weight(&self) -> usize {
+        self.what.weight()
     }
 }

@@ -10,7 +10,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::shard::{ShardHandle, ToShard};
+use crate::shard::ShardHandle;
 
 pub(crate) use front::{Front, Handshake, Manner, dev_page};
 pub(crate) use origin::OriginRule;
@@ -40,8 +40,7 @@ async fn hand_over(stream: TcpStream, peer: SocketAddr, shards: &[ShardHandle]) 
     match ready {
         Ok(stream) => {
             let Some(shard) = shards.iter().min_by_key(|shard| shard.sockets()) else { return };
-            // A shard is gone only when the node ends.
-            let _ = shard.inbox().send(ToShard::Socket(stream)).await;
+            shard.hand_over(stream).await;
         }
         Err(error) => debug!(%peer, %error, "a client was gone before it was served"),
     }

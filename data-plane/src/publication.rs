@@ -28,9 +28,9 @@ impl Publication {
         &self.channel
     }
 
-    /// The size of its data, in bytes.
-    pub(crate) fn data_len(&self) -> usize {
-        self.wire.data.len()
+    /// About how many bytes it holds on to.
+    pub(crate) fn weight(&self) -> usize {
+        self.wire.weight()
     }
 
     /// The frame in an encoding; `None` if the data cannot be written in it.

@@ -8,6 +8,7 @@ mod hub;
 mod lifetime;
 mod run;
 mod state;
+mod up;
 mod wheel;
 
 use std::cell::{RefCell, RefMut};
@@ -15,7 +16,7 @@ use std::future::poll_fn;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -26,14 +27,14 @@ use fanfare_cluster::member::Incarnation;
 use fanfare_cluster::tasks::Tasks;
 use futures_util::FutureExt as _;
 use tokio::net::TcpStream;
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use tracing::{error, warn};
 
 use crate::codes::Code;
 use crate::connection;
 use crate::frame::FrameReader;
-use crate::links::{FromShard, ShardIndex};
+use crate::links::{Ask, ShardIndex};
 use crate::listener::{Front, Handshake};
 use crate::metrics::Metrics;
 use crate::session::Rules;
@@ -82,7 +83,7 @@ impl Weighed for ToShard {
     fn weight(&self) -> usize {
         const FLAT: usize = 128;
         FLAT + match self {
-            Self::Deliver { delivery, .. } => delivery.publication.data_len(),
+            Self::Deliver { delivery, .. } => delivery.weight(),
             Self::DeliverTo { data, .. } => data.len(),
             _ => 0,
         }
@@ -94,6 +95,7 @@ impl Weighed for ToShard {
 pub(crate) struct ShardHandle {
     inbox: Sender<ToShard>,
     sockets: Arc<AtomicUsize>,
+    turns: Arc<AtomicU64>,
 }
 
 impl ShardHandle {
@@ -102,9 +104,21 @@ impl ShardHandle {
         &self.inbox
     }
 
-    /// How many sockets it has.
+    /// How many sockets it has, or will have when it has taken in what is in its inbox.
     pub(crate) fn sockets(&self) -> usize {
         self.sockets.load(Ordering::Relaxed)
+    }
+
+    /// Hands a new socket over, and waits while the inbox is full. The socket counts from now on.
+    pub(crate) async fn hand_over(&self, stream: std::net::TcpStream) {
+        self.sockets.fetch_add(1, Ordering::Relaxed);
+        // A shard is gone only when the node ends.
+        let _ = self.inbox.send(ToShard::Socket(stream)).await;
+    }
+
+    /// How often its loop has come round: a shard that stands still is broken.
+    pub(crate) fn turns(&self) -> u64 {
+        self.turns.load(Ordering::Relaxed)
     }
 }
 
@@ -115,7 +129,7 @@ pub(crate) struct ShardSetup {
     pub(crate) rules: Arc<Rules>,
     pub(crate) metrics: Metrics,
     pub(crate) front: Arc<Front>,
-    pub(crate) exchange: mpsc::Sender<(ShardIndex, FromShard)>,
+    pub(crate) exchange: Sender<Ask>,
     pub(crate) tasks: Tasks,
 }
 
@@ -127,6 +141,7 @@ pub(crate) struct Shard {
     /// Wakes the task that hands things up to the exchange.
     up: Notify,
     sockets: Arc<AtomicUsize>,
+    turns: Arc<AtomicU64>,
     message_size_limit: usize,
     setup: ShardSetup,
 }
@@ -139,13 +154,14 @@ pub(crate) fn start(
     // queue: inbox of a shard
     let (sender, inbox) = byte_queue(INBOX);
     let sockets = Arc::new(AtomicUsize::new(0));
-    let handle = ShardHandle { inbox: sender, sockets: sockets.clone() };
+    let turns = Arc::new(AtomicU64::new(0));
+    let handle = ShardHandle { inbox: sender, sockets: sockets.clone(), turns: turns.clone() };
     let tasks = setup.tasks.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let thread = std::thread::Builder::new().name(format!("shard-{}", index.0)).spawn(move || {
         let run = || {
             let local = LocalSet::new();
-            let shard = Rc::new(Shard::new(index, setup, sockets));
+            let shard = Rc::new(Shard::new(index, setup, (sockets, turns)));
             let up = spawn_up(&local, &shard, index);
             local.block_on(&runtime, shard.run(inbox));
             up.abort();
@@ -165,9 +181,9 @@ fn spawn_up(local: &LocalSet, shard: &Rc<Shard>, index: ShardIndex) -> tokio::ta
         loop {
             shard.up.notified().await;
             loop {
-                let next = shard.state.borrow_mut().up.pop_front();
-                let Some(event) = next else { break };
-                if shard.setup.exchange.send((index, event)).await.is_err() {
+                let next = shard.state.borrow_mut().up.pop();
+                let Some(what) = next else { break };
+                if shard.setup.exchange.send(Ask { shard: index, what }).await.is_err() {
                     return;
                 }
             }
@@ -176,7 +192,11 @@ fn spawn_up(local: &LocalSet, shard: &Rc<Shard>, index: ShardIndex) -> tokio::ta
 }
 
 impl Shard {
-    fn new(index: ShardIndex, setup: ShardSetup, sockets: Arc<AtomicUsize>) -> Self {
+    fn new(
+        index: ShardIndex,
+        setup: ShardSetup,
+        (sockets, turns): (Arc<AtomicUsize>, Arc<AtomicU64>),
+    ) -> Self {
         let state = State::new(index.0, setup.incarnation, setup.rules.clone(), setup.metrics.clone());
         Self {
             state: RefCell::new(state),
@@ -184,6 +204,7 @@ impl Shard {
             reader: RefCell::default(),
             up: Notify::new(),
             sockets,
+            turns,
             message_size_limit: setup.rules.client.message_size_limit.0,
             setup,
         }
@@ -215,6 +236,7 @@ impl Shard {
                     None => break,
                 }
             }
+            self.turns.fetch_add(1, Ordering::Relaxed);
             let now = clock.tick(Instant::now());
             self.with(|state| {
                 state.sweep();
@@ -246,11 +268,11 @@ impl Shard {
 
     /// Serves a new socket: first its handshake, then, in a task of its own, its frames.
     fn accept(self: &Rc<Self>, stream: std::net::TcpStream) {
+        let socket = SocketCount::new(self);
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
             Err(error) => return warn!(%error, "a socket cannot be used"),
         };
-        let socket = SocketCount::new(self);
         let shard = self.clone();
         self.spawn(async move {
             if let Some(Handshake { stream, early, manner }) = shard.setup.front.serve(stream).await {
@@ -347,12 +369,11 @@ impl Shard {
     }
 }
 
-/// Counts a socket for as long as it is there.
+/// Counts a socket, which counted as the shard's since it was handed over, for as long as it is there.
 struct SocketCount(Rc<Shard>);
 
 impl SocketCount {
     fn new(shard: &Rc<Shard>) -> Self {
-        shard.sockets.fetch_add(1, Ordering::Relaxed);
         shard.setup.metrics.clients.sockets.inc();
         Self(shard.clone())
     }

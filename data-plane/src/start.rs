@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanfare_cluster::admin::{Admin, Readiness};
+use fanfare_cluster::byte_queue::{Bounds, byte_queue};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::registry::{NodeRecord, Record, Registry, RegistryError};
 use fanfare_cluster::tasks::Tasks;
 use tokio::net::TcpListener;
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -24,7 +24,7 @@ use crate::session::Rules;
 use crate::shard::{self, ShardHandle, ShardSetup, ToShard};
 
 /// What shards may ask of the exchange before their asking waits.
-const FROM_SHARDS: usize = 16_384;
+const FROM_SHARDS: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
 /// Files that are not sockets of clients: links, listeners, logs.
 const FILES_FOR_OTHERS: u64 = 200;
 
@@ -90,7 +90,7 @@ impl DataPlane {
         let capacity = capacity();
 
         // queue: from shards to the exchange
-        let (exchange, from_shards) = mpsc::channel(FROM_SHARDS);
+        let (exchange, from_shards) = byte_queue(FROM_SHARDS);
         let setup = ShardSetup {
             incarnation,
             rules: rules(&config),

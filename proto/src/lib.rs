@@ -26,6 +26,26 @@ pub mod client {
 /// The descriptors of all packages, encoded as a `FileDescriptorSet`, for reflection and JSON output.
 pub const DESCRIPTORS: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/descriptors.binpb"));
 
+impl link::Publication {
+    /// About how many bytes it holds on to, for queues that are bounded in bytes.
+    pub fn weight(&self) -> usize {
+        const PER_TAG: usize = 48;
+        let tags = self.tags.iter().map(|(key, value)| PER_TAG + key.len() + value.len()).sum::<usize>();
+        let publisher = self.publisher.as_ref();
+        let publisher = publisher.map_or(0, |one| one.user.len() + one.connection.len() + one.info.len());
+        self.data.len() + tags + publisher
+    }
+}
+
+impl link::Deliver {
+    /// About how many bytes it holds on to.
+    pub fn weight(&self) -> usize {
+        const PER_EXCLUDED: usize = 48;
+        let publication = self.publication.as_ref().map_or(0, link::Publication::weight);
+        publication + self.channel.len() + self.exclude.len() * PER_EXCLUDED
+    }
+}
+
 /// Whether a field has its zero value and is left out of JSON.
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
     *value == T::default()

@@ -77,6 +77,39 @@ fn a_stalled_link_is_cut_when_its_bound_is_reached_and_what_it_lost_is_counted()
     drop(flooded);
 }
 
+fn connect_command(id: u32) -> String {
+    let header = jsonwebtoken::Header::new(jsonwebtoken::Algorithm::HS256);
+    let key = jsonwebtoken::EncodingKey::from_secret(planes::SECRET.as_bytes());
+    let token = jsonwebtoken::encode(&header, &json!({ "sub": "42" }), &key).expect("a token");
+    json!({ "id": id, "connect": { "token": token } }).to_string()
+}
+
+// Two connections of a user wait for the same channel. What the first one has sent meanwhile ends its
+// subscription as soon as it is born, and the second one moves to its place: with its former place written
+// over that, its end took away somebody else's subscription, or the whole process.
+#[test]
+fn who_waits_together_and_leaves_at_once_takes_nobody_along() {
+    let planes = Planes::start(8 << 20);
+    planes.proxy().stall();
+    let mut hasty = WebSocket::open(planes.clients());
+    hasty.send_text(&format!("{}\n{}", connect_command(1), connect_command(2)));
+    let mut patient = WebSocket::open(planes.clients());
+    patient.send_text(&connect_command(1));
+    eventually("both wait", || (planes.node_metric("fanfare_node_subscriptions") == 2.0).then_some(()));
+    planes.proxy().open();
+    assert_eq!(hasty.close_code(), 3501);
+    assert!(patient.read_json()["connect"]["client"].is_string());
+    let mut last = WebSocket::open(planes.clients());
+    last.send_text(&connect_command(1));
+    assert!(last.read_json()["connect"]["client"].is_string());
+    drop(patient);
+    eventually("only the last one is there", || {
+        (planes.node_metric("fanfare_node_subscriptions") == 1.0).then_some(())
+    });
+    assert_eq!(planes.push_to_user("42", "7").written, 1);
+    assert_eq!(last.next_data("#42"), json!(7));
+}
+
 #[test]
 fn channels_that_nobody_subscribes_to_any_more_are_unfollowed() {
     let planes = Planes::start(8 << 20);

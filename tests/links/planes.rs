@@ -11,7 +11,7 @@ use fanfare_cluster::registry::{
     MembershipWatch, MemoryRegistry, Record, Registry, RegistryError, ReplicaRecord,
 };
 use fanfare_control_plane::{ApiConfig, ControlPlane, ControlPlaneConfig};
-use fanfare_data_plane::{ClientConfig, DataPlane, DataPlaneConfig};
+use fanfare_data_plane::{ClientConfig, DataPlane, DataPlaneConfig, TokenConfig};
 use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::target::Kind;
 use fanfare_proto::v1::{PublishRequest, Receipt, WaitFor};
@@ -20,6 +20,9 @@ use fanfare_tests::sandbox::{http, metric, push_request};
 use tokio::runtime::Runtime;
 
 use crate::proxy::Proxy;
+
+/// The secret of tokens.
+pub(crate) const SECRET: &str = "a secret of the tests";
 
 /// A registry that sends nodes through a proxy.
 #[derive(Default)]
@@ -96,10 +99,20 @@ impl Planes {
         self.publish(push_request(Kind::Channel(channel.to_owned()), json))
     }
 
+    /// Pushes to a user and waits until it is written.
+    pub(crate) fn push_to_user(&self, user: &str, json: &str) -> Receipt {
+        self.publish(push_request(Kind::User(user.to_owned()), json))
+    }
+
     /// Pushes without waiting for sockets.
     pub(crate) fn push_and_go(&self, channel: &str, json: &str) -> Receipt {
         let request = push_request(Kind::Channel(channel.to_owned()), json);
         self.publish(PublishRequest { wait_for: WaitFor::Accepted.into(), ..request })
+    }
+
+    /// A metric of the node.
+    pub(crate) fn node_metric(&self, name: &str) -> f64 {
+        metric(self.data.admin_address(), name)
     }
 
     /// A metric of the replica.
@@ -146,6 +159,7 @@ fn control_config(link_queue_bytes: usize) -> ControlPlaneConfig {
 fn data_config(link_queue_bytes: usize) -> DataPlaneConfig {
     let client = ClientConfig {
         address: free_port(),
+        token: TokenConfig { hmac_secret_key: SECRET.to_owned() },
         allow_anonymous_connect_without_token: true,
         ..Default::default()
     };
@@ -154,7 +168,8 @@ fn data_config(link_queue_bytes: usize) -> DataPlaneConfig {
         client,
         channels: channels(),
         admin_address: free_port(),
-        shards: 2,
+        // One, so that all clients share it.
+        shards: 1,
         link_queue_bytes,
         dev: None,
     }

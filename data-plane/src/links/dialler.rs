@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, Weighed, byte_queue};
+use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, TrySendError, Weighed, byte_queue};
 use fanfare_cluster::dial::{MAX_LINK_MESSAGE, dial};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::registry::ReplicaRecord;
@@ -46,9 +46,16 @@ pub(crate) struct Session {
 }
 
 impl Session {
+    /// Whether clients' publishes may be queued: they may take half of the queue.
+    pub(crate) fn has_room_for_publishes(&self) -> bool {
+        self.queue.waiting_bytes() <= self.queue.bounds().bytes / 2
+    }
+
     /// Queues a message. A link that is full is cut, never thinned.
     pub(crate) fn send(&self, message: open_request::Message) {
-        if self.queue.try_send(ToReplica(message)).is_err() && !self.cut.is_cancelled() {
+        if matches!(self.queue.try_send(ToReplica(message)), Err(TrySendError::Full(_)))
+            && !self.cut.is_cancelled()
+        {
             warn!("too much waits for a replica: the link is cut");
             self.metrics.links.cuts.inc();
             self.cut.cancel();
@@ -63,8 +70,8 @@ struct Seen {
     sequence: u64,
 }
 
-/// Keeps a link to the replica until told to stop. Everything it brings goes to `exchange`; sessions that are up
-/// are announced through `up` first.
+/// Keeps a link to the replica until told to stop. Everything it brings goes to `exchange`: first that a session is
+/// up, last that it has ended.
 pub(crate) async fn keep(
     setup: LinkSetup,
     replica: MemberId,
@@ -75,12 +82,10 @@ pub(crate) async fn keep(
     let mut seen = Seen::default();
     let mut pause = BACK_OFF.0;
     loop {
-        let run = run_session(&setup, &replica, &record, &exchange, &mut seen);
-        let outcome = tokio::select! {
-            () = stopping.cancelled() => return,
-            outcome = run => outcome,
-        };
-        match outcome {
+        if stopping.is_cancelled() {
+            return;
+        }
+        match run_session(&setup, &replica, &record, (&exchange, &stopping), &mut seen).await {
             Ok(()) => pause = BACK_OFF.0,
             Err(error) => debug!(%replica, %error, "the link cannot be made"),
         }
@@ -116,9 +121,7 @@ impl Weighed for FromReplica {
     fn weight(&self) -> usize {
         const FLAT: usize = 128;
         FLAT + match &self.event {
-            Event::Said { message: open_response::Message::Deliver(deliver), .. } => {
-                deliver.publication.as_ref().map_or(0, |publication| publication.data.len())
-            }
+            Event::Said { message: open_response::Message::Deliver(deliver), .. } => deliver.weight(),
             Event::Said { message: open_response::Message::DeliverConnection(deliver), .. } => {
                 deliver.data.len()
             }
@@ -132,7 +135,7 @@ async fn run_session(
     setup: &LinkSetup,
     replica: &MemberId,
     record: &ReplicaRecord,
-    exchange: &Sender<FromReplica>,
+    (exchange, stopping): (&Sender<FromReplica>, &CancellationToken),
     seen: &mut Seen,
 ) -> Result<(), String> {
     let number = rand::random::<u64>().max(1);
@@ -167,7 +170,7 @@ async fn run_session(
         warn!(%replica, "the replica's channel options differ from this node's: compare their files");
     }
     *seen = Seen { session: number, sequence };
-    let cut = CancellationToken::new();
+    let cut = stopping.child_token();
     let session = Session { number, queue, cut: cut.clone(), metrics: setup.metrics.clone() };
     setup.metrics.links.linked.inc();
     info!(%replica, "linked");

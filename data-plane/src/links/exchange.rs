@@ -13,14 +13,13 @@ use fanfare_cluster::placement::PlacementNumber;
 use fanfare_cluster::registry::{MembershipWatch, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
 use fanfare_proto::link::{self, open_request, open_response};
-use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, error};
 
 use super::dialler::{Event, FromReplica, LinkSetup, Session, keep};
 use super::follows::{Action, Follows};
 use super::node_receipts::{Asked, NodeReceipts};
-use super::{FromShard, ShardIndex};
+use super::{Ask, FromShard, ShardIndex};
 use crate::codes::error::{INTERNAL, TOO_MANY_REQUESTS};
 use crate::publication::Publication;
 use crate::shard::{Counts, Delivery, ShardHandle, SlotKey, ToShard};
@@ -35,14 +34,14 @@ const LOAD_TICKS: u32 = 10;
 const PUBLISH_PATIENCE: Duration = Duration::from_secs(4);
 /// Clients' publishes that may wait for an answer.
 const MAX_PUBLISHES: usize = 65_536;
-/// How long a shard's inbox may stay full. It is empty again within moments, or the shard is broken.
+/// How long a shard may stand still. A full inbox alone is no fault: it may have much to deliver.
 const INBOX_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What the exchange is made of.
 pub(crate) struct ExchangeSetup {
     pub(crate) link: LinkSetup,
     pub(crate) shards: Vec<ShardHandle>,
-    pub(crate) from_shards: mpsc::Receiver<(ShardIndex, FromShard)>,
+    pub(crate) from_shards: Receiver<Ask>,
     pub(crate) membership: MembershipWatch,
     pub(crate) tasks: Tasks,
 }
@@ -101,7 +100,7 @@ impl Exchange {
         loop {
             tokio::select! {
                 Some(FromReplica { replica, event }) = from_links.recv() => self.take_event(replica, event).await,
-                Some((shard, event)) = self.setup.from_shards.recv() => self.take_ask(shard, event).await,
+                Some(Ask { shard, what }) = self.setup.from_shards.recv() => self.take_ask(shard, what).await,
                 changed = self.setup.membership.changed() => match changed {
                     true => self.membership_changed().await,
                     false => return,
@@ -144,7 +143,7 @@ impl Exchange {
         match event {
             Event::Up(session) => {
                 let number = session.number;
-                session.send(adopted(self.setup.membership.current().placement.number()));
+                session.send(adopted(self.follows.placement_number()));
                 self.sessions.insert(replica.clone(), session);
                 let mut actions = Vec::new();
                 self.follows.link_up(&replica, number, &mut actions);
@@ -181,6 +180,11 @@ impl Exchange {
             Message::NotOwner(link::NotOwner { channel, ticket, .. }) => {
                 debug!(%replica, channel, "the replica does not own the channel");
                 self.published(ticket, INTERNAL.code.into()).await;
+                if let Some(channel) = ChannelName::parse(&channel).ok().filter(|_| ticket == 0) {
+                    let mut actions = Vec::new();
+                    self.follows.not_owner(&replica, &channel, &mut actions);
+                    self.carry_out(actions).await;
+                }
             }
             Message::Welcome(_) => {}
         }
@@ -254,6 +258,8 @@ impl Exchange {
     ) {
         let owner = self.follows.linked_owner(&channel).cloned();
         let session = owner.as_ref().and_then(|owner| self.sessions.get(owner));
+        // The rest of the link's queue is left to what must not wait: follows, receipts.
+        let session = session.filter(|session| session.has_room_for_publishes());
         let (Some(replica), Some(session), true) =
             (owner.clone(), session, self.publishing.len() < MAX_PUBLISHES)
         else {
@@ -344,9 +350,16 @@ impl Exchange {
     /// Puts something into a shard's inbox, and waits while it is full: the links stop reading meanwhile.
     async fn to_shard(&self, shard: ShardIndex, message: ToShard) {
         let Some(handle) = self.setup.shards.get(usize::from(shard.0)) else { return };
-        if tokio::time::timeout(INBOX_PATIENCE, handle.inbox().send(message)).await.is_err() {
-            error!(shard = shard.0, "a shard has not emptied its inbox in time: the process must end");
-            self.setup.tasks.mark_broken();
+        let mut sending = std::pin::pin!(handle.inbox().send(message));
+        loop {
+            let turns = handle.turns();
+            if tokio::time::timeout(INBOX_PATIENCE, &mut sending).await.is_ok() {
+                return;
+            }
+            if handle.turns() == turns {
+                error!(shard = shard.0, "a shard has stood still: the process must end");
+                return self.setup.tasks.mark_broken();
+            }
         }
     }
 }

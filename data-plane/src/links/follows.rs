@@ -137,6 +137,19 @@ impl Follows {
         }
     }
 
+    /// The number of the placement that the node goes by.
+    pub(crate) fn placement_number(&self) -> PlacementNumber {
+        self.placement.number()
+    }
+
+    /// The replica has refused a follow: the channel waits for a newer placement.
+    pub(crate) fn not_owner(&mut self, replica: &MemberId, channel: &ChannelName, actions: &mut Vec<Action>) {
+        if let Some(followed) = self.channels.get_mut(channel) {
+            followed.state = State::Wanted;
+        }
+        self.answered(replica, actions);
+    }
+
     /// Whether this session is the replica's present one. What others say means nothing.
     pub(crate) fn is_current(&self, replica: &MemberId, session: u64) -> bool {
         self.sessions.get(replica).is_some_and(|known| known.number == session)
@@ -197,6 +210,11 @@ impl Follows {
                 actions.push(Action::Joined { shard, channel: channel.clone(), ticket });
             }
         }
+        self.answered(replica, actions);
+    }
+
+    /// A follow has its answer, so that a link that catches up can go on.
+    fn answered(&mut self, replica: &MemberId, actions: &mut Vec<Action>) {
         let session = self.sessions.get_mut(replica);
         if let Some(catching_up) = session.and_then(|session| session.catching_up.as_mut()) {
             catching_up.unanswered = catching_up.unanswered.saturating_sub(1);
@@ -219,7 +237,12 @@ impl Follows {
             if followed.idle_since.is_none_or(|since| since + UNFOLLOW_AFTER > now) {
                 continue;
             }
-            let told = followed.state != State::Wanted;
+            if followed.state == State::Asked {
+                // An answer under way would be taken for the answer to a later follow.
+                self.idle.push_back((now, channel));
+                continue;
+            }
+            let told = followed.state == State::Live;
             self.channels.remove(&channel);
             if let Some(owner) = self.linked_owner(&channel).filter(|_| told) {
                 actions.push(Action::Unfollow { replica: owner.clone(), channel });

@@ -113,6 +113,27 @@ fn a_channel_is_unfollowed_a_while_after_its_last_shard_has_left() {
     assert_eq!(world.join(FIRST, "news", 3), [follow("news")]);
 }
 
+// Follow, unfollow, follow with a late answer to the first (interleaving 14): the client would be told that it
+// is subscribed while the owner still has the unfollow before it.
+#[test]
+fn a_channel_is_not_unfollowed_while_its_follow_is_unanswered() {
+    let mut world = World::linked();
+    world.join(FIRST, "news", 1);
+    world.leave(FIRST, "news");
+    assert_eq!(world.after(1_500), []);
+    assert_eq!(world.following("news"), []);
+    assert_eq!(world.after(1_500), [unfollow("news")]);
+}
+
+#[test]
+fn a_refused_follow_waits_for_a_newer_placement_and_holds_nothing_up() {
+    let mut world = World::linked();
+    world.join(FIRST, "news", 1);
+    let refused = world.act(|follows, _, actions| follows.not_owner(&replica(), &channel("news"), actions));
+    assert_eq!(refused, []);
+    assert_eq!(world.up(2), [follow("news"), caught_up()]);
+}
+
 #[test]
 fn without_a_link_a_join_waits_and_is_given_up_in_time() {
     let mut world = World::new();

@@ -37,8 +37,7 @@ pub(crate) struct Connection {
     outbound: Option<Box<Outbound>>,
     pub(crate) session: Session,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
-    /// When the shard must next look at it, and the tick of the wheel's entry that will make it.
-    pub(crate) due: u32,
+    /// The tick of the wheel's entry that counts: others of it are forgotten.
     pub(crate) armed: u32,
     serial: u32,
     pub(crate) manner: Manner,
@@ -89,7 +88,6 @@ impl Connections {
             outbound: None,
             session: Session::default(),
             subscriptions: SmallVec::new(),
-            due: 0,
             armed: 0,
             serial: key.serial,
             manner,

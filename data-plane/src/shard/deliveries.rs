@@ -31,12 +31,17 @@ impl State {
     /// The shard has joined a channel.
     pub(crate) fn joined(&mut self, channel: &ChannelName, ticket: u32) {
         let Some((number, live)) = self.hub.joined(channel, ticket) else { return };
-        for (Waiting { key, purpose }, position) in live {
+        // All positions first: what a connection has sent meanwhile can end subscriptions of this very channel,
+        // and then others move.
+        for (Waiting { key, .. }, position) in &live {
+            let connection = self.connections.get(*key);
+            if let Some(subscription) = connection.and_then(|connection| connection.subscription(number)) {
+                subscription.position = *position;
+            }
+        }
+        for (Waiting { key, purpose }, _) in live {
             let Some(connection) = self.connections.get(key) else { continue };
             let encoding = connection.manner.encoding;
-            if let Some(subscription) = connection.subscription(number) {
-                subscription.position = position;
-            }
             let mut replies = Replies::new(encoding);
             match purpose {
                 Purpose::Subscribe { id } => replies.add(&subscribed(id)),
@@ -63,7 +68,7 @@ impl State {
 
     /// A publication has come for a channel's subscribers.
     pub(crate) fn deliver(&mut self, delivery: Delivery, receipt_within: Duration) {
-        let due = self.wheel.now().saturating_add(ticks(receipt_within));
+        let due = self.wheel.now().saturating_add(ticks(receipt_within) + 1);
         self.hub.deliver(delivery, due, &mut self.book);
     }
 
@@ -75,7 +80,7 @@ impl State {
         receipt: Option<u64>,
         within: Duration,
     ) {
-        let due = self.wheel.now().saturating_add(ticks(within));
+        let due = self.wheel.now().saturating_add(ticks(within) + 1);
         let key = self.connections.by_id(id);
         let connection = key.and_then(|key| self.connections.get(key));
         let connection =

@@ -52,6 +52,14 @@ pub(crate) struct Delivery {
     pub(crate) receipt: Option<u64>,
 }
 
+impl Delivery {
+    /// About how many bytes it holds on to.
+    pub(crate) fn weight(&self) -> usize {
+        const FLAT: usize = 256;
+        FLAT + self.publication.weight() + self.exclude.len() * size_of::<ConnectionId>()
+    }
+}
+
 /// Why a connection waits for a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Purpose {
@@ -129,6 +137,13 @@ pub(crate) struct Swept {
     pub(crate) bytes: u64,
 }
 
+impl Swept {
+    fn add(&mut self, other: Self) {
+        self.deliveries += other.deliveries;
+        self.bytes += other.bytes;
+    }
+}
+
 impl Hub {
     /// The channel's number here, if anybody subscribes to it or waits for it.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
@@ -201,9 +216,10 @@ impl Hub {
         let first = channel.log.len() - behind;
         for entry in channel.log.range_mut(first..) {
             entry.left -= 1;
-            if let Some(receipt) = entry.delivery.receipt {
-                book.cut(receipt, 1);
-            }
+            let Some(receipt) = entry.delivery.receipt else { continue };
+            let excluded =
+                !entry.delivery.exclude.is_empty() && entry.delivery.exclude.contains(&sockets.id(gone.slot));
+            if excluded { book.skip(receipt) } else { book.cut(receipt, 1) }
         }
         self.backlog -= channel.forget_delivered();
     }
@@ -225,7 +241,9 @@ impl Hub {
     fn remove(&mut self, number: u32) -> Channel {
         let channel = self.channels.remove(number as usize);
         self.by_name.remove(&channel.name);
-        self.active.retain(|active| *active != number);
+        if channel.active {
+            self.active.retain(|active| *active != number);
+        }
         channel
     }
 
@@ -252,7 +270,7 @@ impl Hub {
             channel.active = true;
             self.active.push_back(number);
         }
-        self.backlog += delivery.publication.data_len();
+        self.backlog += delivery.weight();
         channel.log.push_back(Entry { delivery, left });
         channel.next = channel.next.wrapping_add(1);
     }
@@ -267,15 +285,21 @@ impl Hub {
         !self.active.is_empty()
     }
 
-    /// Goes on with the next channel's sweep for up to `visits` subscribers.
+    /// Goes on with the sweeps of channels in their turns, for up to `visits` subscribers in all.
     pub(crate) fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> Swept {
-        let Some(number) = self.active.pop_front() else { return Swept::default() };
-        let channel = &mut self.channels[number as usize];
-        let swept = channel.sweep(visits, sockets, book);
-        self.backlog -= channel.forget_delivered();
-        channel.active = !channel.log.is_empty();
-        if channel.active {
-            self.active.push_back(number);
+        let mut swept = Swept::default();
+        let mut left = visits;
+        while left > 0 {
+            let Some(number) = self.active.pop_front() else { break };
+            let channel = &mut self.channels[number as usize];
+            let (done, visited) = channel.sweep(left, sockets, book);
+            swept.add(done);
+            left = left.saturating_sub(visited.max(1));
+            self.backlog -= channel.forget_delivered();
+            channel.active = !channel.log.is_empty();
+            if channel.active {
+                self.active.push_back(number);
+            }
         }
         swept
     }
@@ -304,16 +328,21 @@ impl Channel {
     fn forget_delivered(&mut self) -> usize {
         let mut bytes = 0;
         while let Some(entry) = self.log.pop_front_if(|entry| entry.left == 0) {
-            bytes += entry.delivery.publication.data_len();
+            bytes += entry.delivery.weight();
         }
         bytes
     }
 
-    fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> Swept {
+    /// Visits up to so many subscribers; returns what was done, and how many were visited.
+    fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> (Swept, usize) {
         let mut swept = Swept::default();
         // Subscribers in a row are mostly equally far behind: they share the bytes of a run.
         let mut runs: [Option<Run>; 2] = [None, None];
-        for _ in 0..if self.log.is_empty() { 0 } else { visits } {
+        // Whoever is behind at all has not had the newest entry.
+        let mut behind_at_all = self.log.back().map_or(0, |entry| entry.left);
+        let mut visited = 0;
+        while visited < visits && behind_at_all > 0 {
+            visited += 1;
             if self.cursor >= self.subscribers.len() {
                 self.cursor = 0;
             }
@@ -323,26 +352,23 @@ impl Channel {
             if behind == 0 {
                 continue;
             }
-            subscriber.due = self.next;
-            let slot = subscriber.slot;
-            let encoding = sockets.encoding(slot);
+            let encoding = sockets.encoding(subscriber.slot);
             let run = &mut runs[encoding as usize];
-            if run.as_ref().is_none_or(|run| run.behind != behind) {
-                if let Some(run) = run.take() {
-                    run.settle(&mut self.log, book);
-                }
-                *run = Some(Run::new(&self.log, behind, encoding));
+            if run.as_ref().is_none_or(|run| run.behind != behind)
+                && let Some(run) = run.replace(Run::new(&self.log, behind, encoding))
+            {
+                swept.add(run.settle(&mut self.log, book));
             }
             if let Some(run) = run {
-                run.visit(slot, &self.log, sockets, book);
+                subscriber.due = subscriber.due.wrapping_add(run.len as u32);
+                behind_at_all -= usize::from(run.len == behind);
+                run.visit(subscriber.slot, &self.log, sockets, book);
             }
         }
         for run in runs.into_iter().flatten() {
-            swept.deliveries += run.deliveries;
-            swept.bytes += run.bytes_out;
-            run.settle(&mut self.log, book);
+            swept.add(run.settle(&mut self.log, book));
         }
-        swept
+        (swept, visited)
     }
 }
 

@@ -94,7 +94,7 @@ impl State {
             self.close(key, disconnect::SLOW);
         }
         let answers = self.book.answers().map(|(receipt, counts)| FromShard::Receipt { receipt, counts });
-        self.up.extend(answers);
+        answers.for_each(|answer| self.up.push(answer));
         std::mem::take(&mut self.connections.blocked)
     }
 
@@ -113,7 +113,6 @@ impl State {
         // The present tick has partly passed already, and nothing may come too early.
         let due = self.wheel.now() + ticks(after) + 1;
         if let Some(connection) = self.connections.get(key) {
-            connection.due = due;
             connection.armed = due;
             self.wheel.add(key, due);
         }
@@ -136,7 +135,7 @@ impl State {
             return connection.shut_down();
         }
         if connection.session.is_connecting() {
-            let id = self.held.get(&key).map_or(0, |(id, _)| *id);
+            let id = self.held.get(&key).map_or(0, |held| held.connect);
             self.end_subscriptions(key);
             return self.connect_failed(key, id);
         }

@@ -5,45 +5,54 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::book::Book;
-use super::hub::{Delivery, Entry, Sockets, Written};
+use super::hub::{Delivery, Entry, Sockets, Swept, Written};
 use crate::encoding::Encoding;
 
-/// The newest `behind` entries of a log as one piece of bytes, for all subscribers that miss just these.
+/// No write to a subscriber is larger, in bytes, unless a single frame is: who is far behind because the shard is
+/// late gets the rest in later rounds, and is not cut for it.
+const MAX_RUN: usize = 256 * 1024;
+
+/// What all subscribers that are equally far behind get next, as one piece of bytes.
 pub(super) struct Run {
+    /// How far behind they are.
     pub(super) behind: usize,
+    /// How many entries of the log they get.
+    pub(super) len: usize,
     first: usize,
     encoding: Encoding,
     frames: Bytes,
+    writable: u64,
     receipts: Vec<u64>,
     /// Receipts of what cannot be written in this encoding: nobody who speaks it ever gets it.
     unwritable: Vec<u64>,
     excludes: bool,
     visited: usize,
     written: u64,
-    pub(super) deliveries: u64,
-    pub(super) bytes_out: u64,
+    swept: Swept,
 }
 
 impl Run {
     pub(super) fn new(log: &VecDeque<Entry>, behind: usize, encoding: Encoding) -> Self {
         let first = log.len() - behind;
-        let entries = || log.range(first..).map(|entry| &entry.delivery);
+        let len = fitting(log, first, encoding);
+        let entries = || log.range(first..first + len).map(|entry| &entry.delivery);
         let receipts = |writable: bool| {
             let alike = move |delivery: &&Delivery| is_writable(delivery, encoding) == writable;
             entries().filter(alike).filter_map(|delivery| delivery.receipt).collect()
         };
         Self {
             behind,
+            len,
             first,
             encoding,
             frames: join_frames(entries(), encoding),
+            writable: entries().filter(|delivery| is_writable(delivery, encoding)).count() as u64,
             receipts: receipts(true),
             unwritable: receipts(false),
             excludes: entries().any(|delivery| !delivery.exclude.is_empty()),
             visited: 0,
             written: 0,
-            deliveries: 0,
-            bytes_out: 0,
+            swept: Swept::default(),
         }
     }
 
@@ -62,13 +71,13 @@ impl Run {
         if self.frames.is_empty() {
             return;
         }
-        self.deliveries += self.behind as u64;
-        self.bytes_out += self.frames.len() as u64;
         match sockets.write(slot, &self.frames, &self.receipts) {
             Written::Whole => self.written += 1,
             Written::Queued => {}
-            Written::Cut => self.receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
+            Written::Cut => return self.receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
         }
+        self.swept.deliveries += self.writable;
+        self.swept.bytes += self.frames.len() as u64;
     }
 
     /// Serves a subscriber that shall not get all of the run; `false` if it shall.
@@ -81,7 +90,7 @@ impl Run {
     ) -> bool {
         let id = sockets.id(slot);
         let meant = |delivery: &&Delivery| !delivery.exclude.contains(&id);
-        let entries = || log.range(self.first..).map(|entry| &entry.delivery);
+        let entries = || log.range(self.first..self.first + self.len).map(|entry| &entry.delivery);
         if entries().all(|delivery| meant(&delivery)) {
             return false;
         }
@@ -95,25 +104,39 @@ impl Run {
         if frames.is_empty() {
             return true;
         }
-        self.deliveries += writable.len() as u64;
-        self.bytes_out += frames.len() as u64;
         match sockets.write(slot, &frames, &receipts) {
             Written::Whole => receipts.iter().for_each(|receipt| book.written(*receipt, 1)),
             Written::Queued => {}
-            Written::Cut => receipts.iter().for_each(|receipt| book.cut(*receipt, 1)),
+            Written::Cut => {
+                receipts.iter().for_each(|receipt| book.cut(*receipt, 1));
+                return true;
+            }
         }
+        self.swept.deliveries += writable.len() as u64;
+        self.swept.bytes += frames.len() as u64;
         true
     }
 
-    /// Books what the run has done.
-    pub(super) fn settle(self, log: &mut VecDeque<Entry>, book: &mut Book) {
-        for entry in log.range_mut(self.first..) {
+    /// Books what the run has done, and returns it.
+    pub(super) fn settle(self, log: &mut VecDeque<Entry>, book: &mut Book) -> Swept {
+        for entry in log.range_mut(self.first..self.first + self.len) {
             entry.left -= self.visited;
         }
         if self.written > 0 {
             self.receipts.iter().for_each(|receipt| book.written(*receipt, self.written));
         }
+        self.swept
     }
+}
+
+/// How many entries from `first` on go into one write: at least one.
+fn fitting(log: &VecDeque<Entry>, first: usize, encoding: Encoding) -> usize {
+    let mut bytes = 0;
+    let fits = |entry: &&Entry| {
+        bytes += entry.delivery.publication.framed(encoding).map_or(0, |frame| frame.bytes().len());
+        bytes <= MAX_RUN
+    };
+    log.range(first..).take_while(fits).count().max(1)
 }
 
 fn is_writable(delivery: &Delivery, encoding: Encoding) -> bool {

@@ -1,6 +1,6 @@
 //! What a shard knows, and what it does with what comes from clients, without any waiting.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
@@ -12,6 +12,7 @@ use fanfare_proto::client::{
     Command, ConnectResult, Reply, ServerSubscription, SubscribeResult, UnsubscribeResult,
 };
 use fanfare_proto::link;
+use prost::Message as _;
 use tokio::net::tcp::OwnedWriteHalf;
 
 use super::SlotKey;
@@ -19,6 +20,7 @@ use super::book::Book;
 use super::connections::{Connections, NOT_LIVE, Subscription};
 use super::deliveries::failed;
 use super::hub::{Hub, Purpose, Sockets as _, Subscribed, Waiting};
+use super::up::Up;
 use super::wheel::Wheel;
 use crate::codes::{disconnect, error};
 use crate::encoding::{Encoding, Malformed};
@@ -32,8 +34,6 @@ use crate::session::{Rules, Step, Surroundings, seconds_left};
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Commands that may come while connect is under way.
 const MAX_HELD: usize = 128;
-/// What may wait for the exchange before clients are told to come again.
-const MAX_UP: usize = 16_384;
 /// How the server calls itself in connect replies.
 const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
 
@@ -43,12 +43,10 @@ pub(crate) struct State {
     pub(crate) hub: Hub,
     pub(crate) book: Book,
     pub(crate) wheel: Wheel,
-    /// What goes to the exchange when it has room. When this is full, clients' commands that would add to it
-    /// are refused; what must go up in any case is bounded by what is held here.
-    // queue: up to the exchange
-    pub(crate) up: VecDeque<FromShard>,
-    /// Commands of clients whose connect is under way, with the id of the connect command.
-    pub(super) held: HashMap<SlotKey, (u32, Vec<Command>)>,
+    /// What goes to the exchange.
+    pub(crate) up: Up,
+    /// What clients have sent while their connect is under way.
+    pub(super) held: HashMap<SlotKey, Held>,
     pub(super) rules: Arc<Rules>,
     pub(super) metrics: Metrics,
     pub(super) incarnation: Incarnation,
@@ -67,7 +65,7 @@ impl State {
             hub: Hub::default(),
             book: Book::default(),
             wheel: Wheel::default(),
-            up: VecDeque::new(),
+            up: Up::default(),
             held: HashMap::new(),
             rules,
             metrics,
@@ -137,7 +135,7 @@ impl State {
             Step::Nothing => {}
             Step::Reply(reply) => replies.add(&reply),
             Step::Connect { id } => self.connect(key, id, replies),
-            Step::Subscribe { id, .. } | Step::Publish { id, .. } if self.up.len() >= MAX_UP => {
+            Step::Subscribe { id, .. } | Step::Publish { id, .. } if self.up.is_full() => {
                 replies.add(&failed(id, error::TOO_MANY_REQUESTS));
             }
             Step::Subscribe { id, channel } => {
@@ -165,12 +163,13 @@ impl State {
     }
 
     fn hold(&mut self, key: SlotKey, command: Command) -> bool {
-        let (_, held) = self.held.entry(key).or_default();
-        if held.len() >= MAX_HELD {
+        let held = self.held.entry(key).or_default();
+        held.bytes += command.encoded_len();
+        if held.commands.len() >= MAX_HELD || held.bytes > self.rules.client.message_size_limit.0 {
             self.close(key, disconnect::TOO_MANY_REQUESTS);
             return false;
         }
-        held.push(command);
+        held.commands.push(command);
         true
     }
 
@@ -184,7 +183,7 @@ impl State {
         if self.subscribe(key, personal.clone(), Purpose::Connect { id }) {
             self.connected(key, id, Some(&personal), replies);
         } else {
-            self.held.insert(key, (id, Vec::new()));
+            self.held.insert(key, Held { connect: id, ..Held::default() });
             self.set_due(key, CONNECT_WAIT);
         }
     }
@@ -221,7 +220,7 @@ impl State {
         self.metrics.clients.connections.inc();
         // The first ping comes at a random time, so that pings of a reconnect storm spread.
         self.set_due(key, interval.mul_f64(rand::random_range(0.5..1.0)));
-        for command in self.held.remove(&key).map(|(_, held)| held).unwrap_or_default() {
+        for command in self.held.remove(&key).unwrap_or_default().commands {
             if !self.command(key, command, replies) {
                 break;
             }
@@ -235,7 +234,7 @@ impl State {
             Subscribed::Waits { channel: number, join } => {
                 if let Some(ticket) = join {
                     self.metrics.deliveries.channels.inc();
-                    self.up.push_back(FromShard::Join { channel, ticket });
+                    self.up.push(FromShard::Join { channel, ticket });
                 }
                 (number, NOT_LIVE)
             }
@@ -268,7 +267,7 @@ impl State {
         };
         if let Some(channel) = self.hub.forget_if_idle(channel) {
             self.metrics.deliveries.channels.dec();
-            self.up.push_back(FromShard::Leave { channel });
+            self.up.push(FromShard::Leave { channel });
         }
         waited
     }
@@ -283,7 +282,7 @@ impl State {
         };
         let publication = link::Publication { data, publisher: Some(publisher), ..Default::default() };
         self.metrics.clients.publications.inc();
-        self.up.push_back(FromShard::Publish { key, id, channel, publication });
+        self.up.push(FromShard::Publish { key, id, channel, publication });
     }
 
     pub(super) fn reply(&mut self, key: SlotKey, reply: &Reply) {
@@ -319,6 +318,15 @@ impl State {
             self.connections.write(key.slot, Framed::pong(payload).bytes(), &[]);
         }
     }
+}
+
+/// Commands that came while connect was under way: no more than fit into one message.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    /// The id of the connect command.
+    pub(super) connect: u32,
+    commands: Vec<Command>,
+    bytes: usize,
 }
 
 /// The replies to one message, which go out as one.
