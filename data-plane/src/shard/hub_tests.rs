@@ -217,6 +217,41 @@ fn a_delivery_to_a_channel_that_nobody_subscribes_to_is_answered_with_nobody() {
     assert!(!world.hub.has_work());
 }
 
+fn publication(channel: &ChannelName, data: String) -> Delivery {
+    let wire = link::Publication { data: data.into(), ..Default::default() };
+    let publication = Arc::new(Publication::new(channel.clone(), wire));
+    Delivery { publication, exclude: Arc::from([]), receipt: None }
+}
+
+// A shard that is late must not cut clients that are not: what they miss comes in pieces that their queue can hold.
+#[test]
+fn who_is_far_behind_is_not_sent_everything_in_one_write() {
+    let mut world = World::new();
+    world.subscribe(0);
+    for _ in 0..3 {
+        let large = publication(&name(), format!("\"{}\"", "x".repeat(200_000)));
+        world.hub.deliver(large, 100, &mut world.book);
+    }
+    assert_eq!(world.sweep(1).deliveries, 1);
+    world.sweep_all();
+    assert_eq!(world.sockets.write_count(0), 3);
+    assert_eq!(world.hub.backlog(), 0);
+}
+
+#[test]
+fn many_small_channels_have_their_turn_in_one_step() {
+    let mut world = World::new();
+    for slot in 0..10 {
+        let channel = ChannelName::parse(&format!("#{slot}")).unwrap();
+        let subscribed = world.hub.subscribe(channel.clone(), waiting(slot));
+        let Subscribed::Waits { join: Some(ticket), .. } = subscribed else { panic!("{subscribed:?}") };
+        world.hub.joined(&channel, ticket).unwrap();
+        world.hub.deliver(publication(&channel, "1".to_owned()), 100, &mut world.book);
+    }
+    assert_eq!(world.sweep(10).deliveries, 10);
+    assert!(!world.hub.has_work());
+}
+
 #[derive(Clone, Debug)]
 enum Act {
     Subscribe,
