@@ -1,7 +1,6 @@
 //! The operator's door of a process: liveness, readiness and metrics over plain HTTP.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,12 +41,8 @@ impl std::fmt::Debug for Admin {
 }
 
 impl Admin {
-    /// Serves until the tasks stop; returns where.
-    ///
-    /// # Errors
-    /// If the listener has no address.
-    pub fn serve(self, listener: TcpListener, tasks: &Tasks) -> std::io::Result<SocketAddr> {
-        let address = listener.local_addr()?;
+    /// Serves until the tasks stop.
+    pub fn serve(self, listener: TcpListener, tasks: &Tasks) {
         let (connections, stopping) = (tasks.clone(), tasks.stopping());
         tasks.spawn("admin listener", async move {
             loop {
@@ -63,7 +58,6 @@ impl Admin {
                 }
             }
         });
-        Ok(address)
     }
 
     fn serve_connection(self, stream: TcpStream, tasks: &Tasks) {

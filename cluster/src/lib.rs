@@ -1,6 +1,7 @@
 //! What every Fanfare process must agree on: names, placement, the registry, and how processes dial each other.
 
 pub mod admin;
+pub mod bind;
 pub mod byte_queue;
 pub mod channel;
 pub mod connection_id;

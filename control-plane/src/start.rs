@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_cluster::admin::Admin;
+use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::registry::{Record, Registry, RegistryError, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
-use tokio::net::TcpListener;
 use tracing::info;
 
 use crate::api::{PushApi, edge};
@@ -24,15 +24,8 @@ use crate::router::Router;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Free the address or change the key.
-    #[error("cannot listen on {address} ({key}): {source}")]
-    Bind {
-        /// The configuration key of the address.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// Bind to loopback.
     #[error(
         "api.address {0} is not a loopback address: there are no API keys yet, so the API must not be reachable from outside"
@@ -74,13 +67,9 @@ impl ControlPlane {
         if !config.api.address.ip().is_loopback() {
             return Err(StartError::OpenToAll(config.api.address));
         }
-        let api = bind("api.address", config.api.address).await?;
-        let cluster = bind("cluster.address", config.cluster_address).await?;
-        let admin = bind("control_plane.admin_address", config.admin_address).await?;
-        let (api_address, cluster_address) = (
-            local("api.address", config.api.address, &api)?,
-            local("cluster.address", config.cluster_address, &cluster)?,
-        );
+        let (api, api_address) = bind("api.address", config.api.address).await?;
+        let (cluster, cluster_address) = bind("cluster.address", config.cluster_address).await?;
+        let (admin, admin_address) = bind("control_plane.admin_address", config.admin_address).await?;
 
         let tasks = Tasks::default();
         let metrics = Metrics::default();
@@ -112,9 +101,7 @@ impl ControlPlane {
             },
         );
         let door = Admin { metrics: Arc::new(exposed), readiness: Arc::new(|| Ok(())) };
-        let admin_address = door
-            .serve(admin, &tasks)
-            .map_err(|source| bind_error("control_plane.admin_address", config.admin_address, source))?;
+        door.serve(admin, &tasks);
         join(&*registry, &me, ReplicaRecord { incarnation, cluster_address }).await?;
         info!(replica = %me, %api_address, %cluster_address, %admin_address, "the control plane runs");
         Ok(Self {
@@ -147,18 +134,6 @@ impl ControlPlane {
         self.registry.0.deregister(&self.id, self.incarnation).await;
         self.tasks.stop(patience).await
     }
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| bind_error(key, address, source))
-}
-
-fn local(key: &'static str, address: SocketAddr, listener: &TcpListener) -> Result<SocketAddr, StartError> {
-    listener.local_addr().map_err(|source| bind_error(key, address, source))
-}
-
-fn bind_error(key: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
-    StartError::Bind { key, address, source }
 }
 
 /// Registers the replica and adds it to the placement.

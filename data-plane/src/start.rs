@@ -7,11 +7,11 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use fanfare_cluster::admin::{Admin, Readiness};
+use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::byte_queue::{Bounds, byte_queue};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::registry::{NodeRecord, Record, Registry, RegistryError};
 use fanfare_cluster::tasks::Tasks;
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
@@ -32,15 +32,8 @@ const FILES_FOR_OTHERS: u64 = 200;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Free the address or change the key.
-    #[error("cannot listen on {address} ({key}): {source}")]
-    Bind {
-        /// The configuration key of the address.
-        key: &'static str,
-        /// The address.
-        address: SocketAddr,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error(transparent)]
+    Bind(#[from] BindError),
     /// The system has no threads left.
     #[error("cannot start a shard's thread: {0}")]
     Shard(std::io::Error),
@@ -74,11 +67,8 @@ impl DataPlane {
     /// # Errors
     /// Says what to change.
     pub async fn start(config: DataPlaneConfig, registry: Arc<dyn Registry>) -> Result<Self, StartError> {
-        let clients = bind("client.address", config.client.address).await?;
-        let admin = bind("data_plane.admin_address", config.admin_address).await?;
-        let client_address = clients
-            .local_addr()
-            .map_err(|source| bind_error("client.address", config.client.address, source))?;
+        let (clients, client_address) = bind("client.address", config.client.address).await?;
+        let (admin, admin_address) = bind("data_plane.admin_address", config.admin_address).await?;
 
         let tasks = Tasks::default();
         let metrics = Metrics::default();
@@ -111,9 +101,7 @@ impl DataPlane {
         tasks.spawn("exchange", Exchange::run(exchange));
 
         let door = Admin { metrics: Arc::new(exposed), readiness };
-        let admin_address = door
-            .serve(admin, &tasks)
-            .map_err(|source| bind_error("data_plane.admin_address", config.admin_address, source))?;
+        door.serve(admin, &tasks);
         let record = NodeRecord { incarnation, capacity };
         registry.register(&config.id, Record::Node(record)).await?;
         let accepting = CancellationToken::new();
@@ -229,12 +217,4 @@ fn capacity() -> u64 {
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()).and_then(|soft| soft.parse().ok());
     soft.unwrap_or(1024u64).saturating_sub(FILES_FOR_OTHERS)
-}
-
-async fn bind(key: &'static str, address: SocketAddr) -> Result<TcpListener, StartError> {
-    TcpListener::bind(address).await.map_err(|source| bind_error(key, address, source))
-}
-
-fn bind_error(key: &'static str, address: SocketAddr, source: std::io::Error) -> StartError {
-    StartError::Bind { key, address, source }
 }

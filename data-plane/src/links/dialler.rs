@@ -82,11 +82,15 @@ pub(crate) async fn keep(
     let mut seen = Seen::default();
     let mut pause = BACK_OFF.0;
     loop {
-        if stopping.is_cancelled() {
-            return;
-        }
-        match run_session(&setup, &replica, &record, (&exchange, &stopping), &mut seen).await {
-            Ok(()) => pause = BACK_OFF.0,
+        let opened = tokio::select! {
+            () = stopping.cancelled() => return,
+            opened = open(&setup, &replica, &record, (&mut seen, &stopping)) => opened,
+        };
+        match opened {
+            Ok(opened) => {
+                run_session(&replica, opened, &exchange, &mut seen).await;
+                pause = BACK_OFF.0;
+            }
             Err(error) => debug!(%replica, %error, "the link cannot be made"),
         }
         // Jitter, so that all nodes of a cluster do not dial a restarted replica at the same moment.
@@ -130,14 +134,13 @@ impl Weighed for FromReplica {
     }
 }
 
-/// One session, from dialling to its end. An error means that it never was up.
-async fn run_session(
+/// Dials and says hello until the replica has said welcome. Can be given up at any point.
+async fn open(
     setup: &LinkSetup,
     replica: &MemberId,
     record: &ReplicaRecord,
-    (exchange, stopping): (&Sender<FromReplica>, &CancellationToken),
-    seen: &mut Seen,
-) -> Result<(), String> {
+    (seen, stopping): (&mut Seen, &CancellationToken),
+) -> Result<(Session, Streaming<OpenResponse>), String> {
     let number = rand::random::<u64>().max(1);
     // queue: link to a replica
     let (queue, outgoing) = byte_queue(Bounds { items: LINK_ITEMS, bytes: setup.queue_bytes });
@@ -170,17 +173,26 @@ async fn run_session(
         warn!(%replica, "the replica's channel options differ from this node's: compare their files");
     }
     *seen = Seen { session: number, sequence };
-    let cut = stopping.child_token();
-    let session = Session { number, queue, cut: cut.clone(), metrics: setup.metrics.clone() };
-    setup.metrics.links.linked.inc();
+    let (cut, metrics) = (stopping.child_token(), setup.metrics.clone());
+    Ok((Session { number, queue, cut, metrics }, incoming))
+}
+
+/// One session, from its beginning to its end, which both are told to the exchange.
+async fn run_session(
+    replica: &MemberId,
+    (session, mut incoming): (Session, Streaming<OpenResponse>),
+    exchange: &Sender<FromReplica>,
+    seen: &mut Seen,
+) {
+    let Session { number, cut, metrics, .. } = session.clone();
+    metrics.links.linked.inc();
     info!(%replica, "linked");
     // The exchange is gone only when the node ends.
     let _ = exchange.send(from(replica, Event::Up(session))).await;
     carry(replica, &mut incoming, exchange, &cut, seen).await;
-    setup.metrics.links.linked.dec();
+    metrics.links.linked.dec();
     info!(%replica, "no longer linked");
     let _ = exchange.send(from(replica, Event::Down { session: number })).await;
-    Ok(())
 }
 
 /// Carries what the replica says to the exchange, and waits while too much waits there.
