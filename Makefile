@@ -6,7 +6,7 @@ FANFARE_BIN := $(TARGET)/ci/fanfare
 TOOLS := $(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-full check bench for-tests for-checks binary
+.PHONY: help setup run build test test-full check bench for-tests for-checks for-autobahn binary
 .NOTPARALLEL:
 
 help: ## List the recipes
@@ -23,8 +23,8 @@ build: ## Build the release binary, target/release/fanfare
 test: for-tests binary ## Run the tests, real clients and a real browser included
 	FANFARE_BIN='$(FANFARE_BIN)' $(CARGO) test --profile ci --workspace --no-fail-fast
 
-test-full: export FANFARE_TEST_FULL := 1
-test-full: test ## Run the tests with every case that takes long
+test-full: export FANFARE_AUTOBAHN := $(CURDIR)/.tools/autobahn
+test-full: for-tests for-autobahn test ## Run the tests and the Autobahn suite for WebSockets
 
 check: for-checks binary ## Check format, lints, documentation, the rules of the house, protos and licences
 	$(CARGO) fmt --all --check
@@ -42,6 +42,10 @@ for-tests:
 
 for-checks:
 	scripts/setup-checks
+
+# Where the suite cannot be had, this says so and its test does, too.
+for-autobahn:
+	scripts/setup-autobahn
 
 # The binary that the tests start: optimised, with every assertion on.
 binary:
