@@ -85,6 +85,13 @@ fn the_configuration_that_is_shown_is_one_that_can_be_used() {
 }
 
 #[test]
+fn the_example_configuration_is_good() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/fanfare.toml");
+    let output = fanfare(&["config", "check", "--config", example]);
+    assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+#[test]
 fn the_version_is_printed() {
     let json: serde_json::Value =
         serde_json::from_slice(&fanfare(&["version", "-o", "json"]).stdout).expect("JSON");
