@@ -13,6 +13,14 @@ pub(crate) enum Encoding {
     Protobuf,
 }
 
+/// How a connection wants to be spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Manner {
+    pub(crate) encoding: Encoding,
+    /// Pings are WebSocket frames and not empty messages.
+    pub(crate) frame_pings: bool,
+}
+
 /// A message that does not follow the protocol.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Malformed;

@@ -12,7 +12,7 @@ use tracing::{debug, warn};
 
 use crate::shard::ShardHandle;
 
-pub(crate) use front::{Front, Handshake, Manner, dev_page};
+pub(crate) use front::{Front, Handshake, dev_page};
 pub(crate) use origin::OriginRule;
 
 /// How long accepting rests when the system refuses, for example because no file is left.

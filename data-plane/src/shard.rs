@@ -4,8 +4,10 @@ mod book;
 mod clock;
 mod connections;
 mod deliveries;
+mod delivery;
 mod hub;
 mod lifetime;
+mod replies;
 mod run;
 mod state;
 mod up;
@@ -42,7 +44,7 @@ use clock::{Clock, TICK};
 use state::State;
 
 pub(crate) use book::Counts;
-pub(crate) use hub::Delivery;
+pub(crate) use delivery::Delivery;
 
 /// What may wait for a shard before links stop reading.
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };

@@ -21,7 +21,7 @@ use tracing::debug;
 
 use super::origin::OriginRule;
 use crate::config::DevMode;
-use crate::encoding::Encoding;
+use crate::encoding::{Encoding, Manner};
 use crate::metrics::Metrics;
 
 /// Where clients connect.
@@ -35,14 +35,6 @@ const DEV_PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; sc
      connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 type Answer = Response<Full<Bytes>>;
-
-/// How a connection wants to be spoken to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Manner {
-    pub(crate) encoding: Encoding,
-    /// Pings are WebSocket frames and not empty messages.
-    pub(crate) frame_pings: bool,
-}
 
 /// A socket whose handshake is done.
 #[derive(Debug)]

@@ -37,6 +37,11 @@ impl Clock {
     }
 }
 
+/// A duration in ticks, rounded up.
+pub(super) fn ticks(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX / 2)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

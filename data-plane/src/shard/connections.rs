@@ -11,10 +11,9 @@ use tokio::net::tcp::OwnedWriteHalf;
 
 use super::SlotKey;
 use super::book::Book;
-use super::hub::{Sockets, Written};
+use super::delivery::{Sockets, Written};
 use crate::connection::outbound::Outbound;
-use crate::encoding::Encoding;
-use crate::listener::Manner;
+use crate::encoding::{Encoding, Manner};
 use crate::metrics::Metrics;
 use crate::session::Session;
 

@@ -8,10 +8,12 @@ use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::client::{PublishResult, Reply};
 
 use super::SlotKey;
-use super::hub::{Delivery, Purpose, Sockets as _, Swept, Waiting, Written};
-use super::lifetime::ticks;
-use super::state::{Replies, State, subscribed};
-use crate::codes::{Code, error};
+use super::clock::ticks;
+use super::delivery::{Delivery, Sockets as _, Swept, Written};
+use super::hub::{Purpose, Waiting};
+use super::replies::{Replies, failed, subscribed};
+use super::state::State;
+use crate::codes::error;
 use crate::publication::message_frame;
 
 /// Subscribers that are served before others have their turn.
@@ -112,8 +114,4 @@ impl State {
         self.metrics.deliveries.deliveries.inc_by(deliveries);
         self.metrics.deliveries.bytes.inc_by(bytes);
     }
-}
-
-pub(super) fn failed(id: u32, code: Code) -> Reply {
-    Reply { id, error: Some(code.to_error()), ..Default::default() }
 }

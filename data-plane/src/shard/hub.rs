@@ -1,64 +1,19 @@
 //! The channels of a shard: who subscribes here, and how publications reach them with as few writes as can be.
 //!
 //! A channel that has something to deliver is swept: a cursor goes round its subscribers, and each one it
-//! meets gets all that it has not had yet, in one write. What is published during a sweep joins it at the
+//! meets gets what it has not had yet, in one write (of 256 KiB at most; the rest comes with the next round). What is published during a sweep joins it at the
 //! cursor, so that batches grow with load by themselves and nobody waits for a timer. A sweep goes in
 //! small steps, so that other channels, reads and pings have their turn.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::Arc;
 
-use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
-use fanfare_cluster::connection_id::ConnectionId;
 use slab::Slab;
 
 use super::SlotKey;
 use super::book::Book;
+use super::delivery::{Delivery, Entry, Sockets, Swept};
 use super::run::Run;
-use crate::encoding::Encoding;
-use crate::publication::Publication;
-
-/// What became of a write.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Written {
-    /// The kernel has it all.
-    Whole,
-    /// Some of it waits; receipts were noted with it.
-    Queued,
-    /// The connection is gone or is being closed.
-    Cut,
-}
-
-/// The connections, as the hub sees them.
-pub(crate) trait Sockets {
-    /// How the client speaks.
-    fn encoding(&self, slot: u32) -> Encoding;
-    /// The connection's id.
-    fn id(&self, slot: u32) -> ConnectionId;
-    /// Writes whole frames. The receipts are due when the bytes have gone out.
-    fn write(&mut self, slot: u32, frames: &Bytes, receipts: &[u64]) -> Written;
-    /// The subscription of a connection has moved to another place within its channel.
-    fn moved(&mut self, slot: u32, channel: u32, position: u32);
-}
-
-/// A publication on its way to a channel's subscribers here.
-#[derive(Clone, Debug)]
-pub(crate) struct Delivery {
-    pub(crate) publication: Arc<Publication>,
-    /// Connections that shall not get it.
-    pub(crate) exclude: Arc<[ConnectionId]>,
-    /// The receipt's number on this node, if somebody waits.
-    pub(crate) receipt: Option<u64>,
-}
-
-impl Delivery {
-    /// About how many bytes it holds on to.
-    pub(crate) fn weight(&self) -> usize {
-        const FLAT: usize = 256;
-        FLAT + self.publication.weight() + self.exclude.len() * size_of::<ConnectionId>()
-    }
-}
 
 /// Why a connection waits for a channel.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,14 +64,6 @@ struct Subscriber {
     due: u32,
 }
 
-/// A publication that some subscriber has not had yet.
-#[derive(Debug)]
-pub(super) struct Entry {
-    pub(super) delivery: Delivery,
-    /// Subscribers that have not had it.
-    pub(super) left: usize,
-}
-
 /// The channels of a shard.
 #[derive(Debug, Default)]
 pub(crate) struct Hub {
@@ -128,20 +75,6 @@ pub(crate) struct Hub {
     last_ticket: u32,
     /// Bytes of publications in all logs.
     backlog: usize,
-}
-
-/// What one step of a sweep has done.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Swept {
-    pub(crate) deliveries: u64,
-    pub(crate) bytes: u64,
-}
-
-impl Swept {
-    fn add(&mut self, other: Self) {
-        self.deliveries += other.deliveries;
-        self.bytes += other.bytes;
-    }
 }
 
 impl Hub {

@@ -1,13 +1,19 @@
 //! Tests of the hub: order, births in the middle of a sweep, exclusions, receipts, and any interleaving at all.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use bytes::Bytes;
+use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::Incarnation;
 use fanfare_proto::link;
 use proptest::prelude::*;
 
 use super::super::book::Counts;
+use super::super::delivery::Written;
 use super::*;
+use crate::encoding::Encoding;
+use crate::publication::Publication;
 
 /// Sockets that remember what was written to them, by slot.
 #[derive(Default)]

@@ -3,9 +3,9 @@
 use std::time::{Duration, SystemTime};
 
 use super::SlotKey;
-use super::clock::TICK;
-use super::deliveries::failed;
-use super::hub::Sockets as _;
+use super::clock::ticks;
+use super::delivery::Sockets as _;
+use super::replies::failed;
 use super::state::State;
 use crate::codes::{Code, disconnect, error};
 use crate::frame::Framed;
@@ -160,11 +160,6 @@ impl State {
         self.connections.write(key.slot, &ping, &[]);
         self.set_due(key, timeout);
     }
-}
-
-/// A duration in ticks, rounded up.
-pub(super) fn ticks(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis().div_ceil(TICK.as_millis())).unwrap_or(u32::MAX / 2)
 }
 
 fn is_over(expires_at: Option<u64>) -> bool {

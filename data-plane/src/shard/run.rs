@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use bytes::{Bytes, BytesMut};
 
 use super::book::Book;
-use super::hub::{Delivery, Entry, Sockets, Swept, Written};
+use super::delivery::{Delivery, Entry, Sockets, Swept, Written};
 use crate::encoding::Encoding;
 
 /// No write to a subscriber is larger, in bytes, unless a single frame is: who is far behind because the shard is

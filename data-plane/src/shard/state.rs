@@ -18,15 +18,15 @@ use tokio::net::tcp::OwnedWriteHalf;
 use super::SlotKey;
 use super::book::Book;
 use super::connections::{Connections, NOT_LIVE, Subscription};
-use super::deliveries::failed;
-use super::hub::{Hub, Purpose, Sockets as _, Subscribed, Waiting};
+use super::delivery::Sockets as _;
+use super::hub::{Hub, Purpose, Subscribed, Waiting};
+use super::replies::{Replies, failed, subscribed};
 use super::up::Up;
 use super::wheel::Wheel;
 use crate::codes::{disconnect, error};
-use crate::encoding::{Encoding, Malformed};
+use crate::encoding::{Encoding, Malformed, Manner};
 use crate::frame::Framed;
 use crate::links::FromShard;
-use crate::listener::Manner;
 use crate::metrics::Metrics;
 use crate::session::{Rules, Step, Surroundings, seconds_left};
 
@@ -327,26 +327,4 @@ pub(super) struct Held {
     pub(super) connect: u32,
     commands: Vec<Command>,
     bytes: usize,
-}
-
-/// The replies to one message, which go out as one.
-pub(super) struct Replies {
-    encoding: Encoding,
-    message: Vec<u8>,
-}
-
-impl Replies {
-    pub(super) fn new(encoding: Encoding) -> Self {
-        Self { encoding, message: Vec::new() }
-    }
-
-    pub(super) fn add(&mut self, reply: &Reply) {
-        let written = self.encoding.write(reply, &mut self.message);
-        debug_assert!(written.is_ok(), "replies hold no data of others");
-    }
-}
-
-/// The answer to a subscribe.
-pub(super) fn subscribed(id: u32) -> Reply {
-    Reply { id, subscribe: Some(SubscribeResult::default()), ..Default::default() }
 }

@@ -4,8 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::measure::bench_clients;
-use super::part::{OTHER_CORE, Part, SERVER_CORE};
+use super::part::{OTHER_CORE, Part, SERVER_CORE, bench_clients};
 use crate::cli::BenchArguments;
 
 /// How long readers may take to read what a round has left in their sockets.

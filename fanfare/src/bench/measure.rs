@@ -9,7 +9,7 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::bare_loop::BareLoop;
-use super::part::{OTHER_CORE, Part, SERVER_CORE};
+use super::part::{OTHER_CORE, Part, SERVER_CORE, bench_clients};
 use super::usage::{cpu_time, memory};
 use crate::cli::BenchArguments;
 use crate::client::PushClient;
@@ -249,12 +249,6 @@ fn request(channel: &str, size: usize) -> PublishRequest {
         wait_for: WaitFor::Written.into(),
         ..Default::default()
     }
-}
-
-pub(super) fn bench_clients(connections: usize, target: SocketAddr) -> Vec<String> {
-    let words =
-        [format!("--connections={connections}"), format!("--target={target}"), "--role=clients".to_owned()];
-    std::iter::once("bench".to_owned()).chain(words).collect()
 }
 
 /// Starts clients and waits until all have subscribed.

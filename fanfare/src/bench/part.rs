@@ -73,3 +73,10 @@ impl Drop for Part {
         let _ = self.process.wait();
     }
 }
+
+/// The arguments of a part that holds the client side of connections.
+pub(super) fn bench_clients(connections: usize, target: SocketAddr) -> Vec<String> {
+    let words =
+        [format!("--connections={connections}"), format!("--target={target}"), "--role=clients".to_owned()];
+    std::iter::once("bench".to_owned()).chain(words).collect()
+}
