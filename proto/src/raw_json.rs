@@ -1,7 +1,5 @@
 //! How `bytes` fields travel in the JSON client protocol: as the JSON value itself, not as Base64.
 
-use std::borrow::Cow;
-
 use bytes::Bytes;
 use serde::{Deserialize as _, Deserializer, Serialize as _, Serializer};
 use serde_json::value::RawValue;
@@ -12,14 +10,9 @@ use serde_json::value::RawValue;
 /// # Errors
 /// If the bytes are not valid JSON.
 pub fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S::Error> {
-    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    let without_breaks: Cow<'_, [u8]> = if data.iter().any(is_break) {
-        data.iter().copied().filter(|byte| !is_break(byte)).collect()
-    } else {
-        Cow::Borrowed(data)
-    };
+    let data = without_line_breaks(data.clone());
     let value: &RawValue =
-        serde_json::from_slice(&without_breaks).map_err(|_| serde::ser::Error::custom("data is not JSON"))?;
+        serde_json::from_slice(&data).map_err(|_| serde::ser::Error::custom("data is not JSON"))?;
     value.serialize(serializer)
 }
 
@@ -30,4 +23,14 @@ pub fn serialize<S: Serializer>(data: &Bytes, serializer: S) -> Result<S::Ok, S:
 pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Bytes, D::Error> {
     let value = Box::<RawValue>::deserialize(deserializer)?;
     Ok(Bytes::from(Box::<str>::from(value).into_string()))
+}
+
+/// Valid JSON without its raw line breaks: they stand only between tokens, so they can simply go.
+pub fn without_line_breaks(data: Bytes) -> Bytes {
+    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
+    if data.iter().any(is_break) {
+        data.iter().copied().filter(|byte| !is_break(byte)).collect()
+    } else {
+        data
+    }
 }

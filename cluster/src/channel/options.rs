@@ -1,6 +1,7 @@
 //! What the configuration says of channels, and the check that a publication has the form it asks for.
 
 use bytes::Bytes;
+use fanfare_proto::raw_json::without_line_breaks;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use xxhash_rust::xxh3::xxh3_64;
@@ -80,16 +81,6 @@ impl ChannelOptions {
     /// A number that differs where the options differ, for processes to compare.
     pub fn hash(&self) -> u64 {
         xxh3_64(format!("{self:?}").as_bytes())
-    }
-}
-
-/// Valid JSON holds raw line breaks only between tokens, so they can simply go.
-fn without_line_breaks(data: Bytes) -> Bytes {
-    let is_break = |byte: &u8| matches!(byte, b'\n' | b'\r');
-    if data.iter().any(is_break) {
-        data.iter().copied().filter(|byte| !is_break(byte)).collect()
-    } else {
-        data
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connections of a shard, and how bytes reach their sockets: at once if they can, else through a bounded queue.
 
 use std::io::ErrorKind;
+use std::net::Shutdown;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
@@ -180,8 +181,10 @@ impl Connections {
     /// connection is gone.
     pub(crate) fn poll_flush(&mut self, key: SlotKey, cx: &mut Context<'_>, book: &mut Book) -> Poll<()> {
         loop {
-            let metrics = self.metrics.clone();
-            let Some(connection) = self.get(key) else { return Poll::Ready(()) };
+            let connection = self.slots.get_mut(key.slot as usize);
+            let Some(connection) = connection.filter(|connection| connection.serial == key.serial) else {
+                return Poll::Ready(());
+            };
             let Some(outbound) = &mut connection.outbound else { return Poll::Ready(()) };
             let Some(head) = outbound.head() else {
                 connection.outbound = None;
@@ -194,7 +197,7 @@ impl Connections {
             match stream.try_write(head.chunk()) {
                 Ok(written) => {
                     outbound.advance(written, |receipt| book.written(receipt, 1));
-                    metrics.deliveries.queue_bytes.dec_by(written as i64);
+                    self.metrics.deliveries.queue_bytes.dec_by(written as i64);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
                 Err(_) => return Poll::Ready(()),
@@ -204,18 +207,11 @@ impl Connections {
 }
 
 impl Connection {
-    /// Ends the socket in both directions, so that its task sees the end.
-    pub(crate) fn shut_down(&self) {
+    /// Ends the socket: for writing, so that the peer sees the end, or for both, so that its own task does.
+    pub(crate) fn shut_down(&self, how: Shutdown) {
         let stream: &tokio::net::TcpStream = self.write.as_ref();
         // A socket that is not connected any more needs no end.
-        let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Both);
-    }
-
-    /// Says that nothing more will be written, so that the peer sees the end.
-    pub(crate) fn end_writing(&self) {
-        let stream: &tokio::net::TcpStream = self.write.as_ref();
-        // As above.
-        let _ = socket2::SockRef::from(stream).shutdown(std::net::Shutdown::Write);
+        let _ = socket2::SockRef::from(stream).shutdown(how);
     }
 
     /// Whether something waits to go out.

@@ -1,8 +1,8 @@
 //! The channels of a shard: who subscribes here, and how publications reach them with as few writes as can be.
 //!
 //! A channel that has something to deliver is swept: a cursor goes round its subscribers, and each one it
-//! meets gets what it has not had yet, in one write (of 256 KiB at most; the rest comes with the next round). What is published during a sweep joins it at the
-//! cursor, so that batches grow with load by themselves and nobody waits for a timer. A sweep goes in
+//! meets gets what it has not had yet, in one write (of 256 KiB at most; the rest comes with the next
+//! round). What is published during a sweep joins it at the cursor, so that batches grow with load by themselves and nobody waits for a timer. A sweep goes in
 //! small steps, so that other channels, reads and pings have their turn.
 
 use std::collections::{HashMap, VecDeque};

@@ -1,5 +1,6 @@
 //! How connections of a shard live and end: pings, time-outs, closing, and the clean-up behind them.
 
+use std::net::Shutdown;
 use std::time::{Duration, SystemTime};
 
 use super::SlotKey;
@@ -39,7 +40,7 @@ impl State {
     pub(crate) fn refuse(&mut self, key: SlotKey, code: Code) {
         self.close(key, code);
         if let Some(connection) = self.connections.get(key).filter(|connection| !connection.is_blocked()) {
-            connection.end_writing();
+            connection.shut_down(Shutdown::Write);
         }
     }
 
@@ -132,7 +133,7 @@ impl State {
     fn look_at(&mut self, key: SlotKey) {
         let Some(connection) = self.connections.get(key) else { return };
         if connection.closing {
-            return connection.shut_down();
+            return connection.shut_down(Shutdown::Both);
         }
         if connection.session.is_connecting() {
             let id = self.held.get(&key).map_or(0, |held| held.connect);

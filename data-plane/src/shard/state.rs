@@ -295,10 +295,7 @@ impl State {
     }
 
     pub(super) fn write_replies(&mut self, key: SlotKey, replies: &Replies) {
-        if self.connections.get(key).is_none() {
-            return;
-        }
-        if !replies.message.is_empty() {
+        if !replies.message.is_empty() && self.connections.get(key).is_some() {
             let frame = Framed::message(replies.encoding.is_text(), &replies.message);
             self.connections.write(key.slot, frame.bytes(), &[]);
         }
