@@ -209,7 +209,7 @@ impl Driver {
             // The caller was told to try again: what it tries again must not come twice.
             return;
         }
-        let bytes = publish.publication.data.len() + publish.channel.as_str().len();
+        let bytes = publish.publication.weight() + publish.channel.as_str().len();
         let Reach { sessions, catching_up, withheld, .. } = self.owner.publish(&publish.channel, bytes);
         let (receipt, receipt_within_ms) = publish.receipt.unwrap_or_default();
         let deliver = link::Deliver {
