@@ -10,8 +10,13 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 const CLIENT_PACKAGE: &str = "fanfare.client.v1";
 
-const FILES: [&str; 3] =
-    ["fanfare/v1/push.proto", "fanfare/link/v1/link.proto", "fanfare/client/v1/client.proto"];
+const FILES: [&str; 5] = [
+    "fanfare/v1/push.proto",
+    "fanfare/v1/connections.proto",
+    "fanfare/v1/cluster.proto",
+    "fanfare/link/v1/link.proto",
+    "fanfare/client/v1/client.proto",
+];
 
 /// Fields that the JSON client protocol writes even when they are zero: SDKs read them unchecked.
 const ALWAYS_WRITTEN: [&str; 8] = [
@@ -33,7 +38,10 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var("OUT_DIR")?);
     std::fs::write(out.join("descriptors.binpb"), descriptors.encode_to_vec())?;
 
-    let builder = tonic_prost_build::configure().bytes(".").btree_map(".");
+    let builder = tonic_prost_build::configure()
+        .bytes(".")
+        .btree_map(".")
+        .extern_path(".google.rpc.Status", "::tonic_types::Status");
     client_json(builder, &descriptors).compile_fds(descriptors)?;
     Ok(())
 }

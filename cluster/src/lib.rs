@@ -12,3 +12,4 @@ pub mod quantity;
 pub mod registry;
 pub mod rendezvous;
 pub mod tasks;
+pub mod tls;

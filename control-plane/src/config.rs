@@ -1,23 +1,66 @@
 //! What operators can set for a control-plane replica.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
 
-use fanfare_cluster::channel::ChannelOptions;
+use fanfare_cluster::channel::Namespaces;
+use fanfare_cluster::tls::TlsConfig;
 use serde::{Deserialize, Serialize};
 
 /// The `[api]` section: the public gRPC API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Where backends reach the API. There are no API keys yet, so only loopback addresses are accepted.
+    /// Where backends reach the API. Without keys and without client certificates only loopback is accepted.
     pub address: SocketAddr,
     /// Calls that one connection may have under way.
     pub max_concurrent_calls: u32,
+    /// Calls that may be under way in all; further ones are refused at once.
+    pub concurrency_limit: usize,
+    /// How it speaks TLS.
+    pub tls: TlsConfig,
+    /// Who may call. Empty: whoever reaches the port may do everything.
+    pub keys: Vec<ApiKeyConfig>,
+}
+
+/// What the holder of a key may do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Role {
+    /// Push messages.
+    Push,
+    /// See connections and nodes.
+    Read,
+    /// Act on connections and nodes.
+    Operate,
+}
+
+/// One of `[[api.keys]]`. The key is given in exactly one of the three ways.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiKeyConfig {
+    /// Who has it: stands in logs and audit events.
+    pub name: String,
+    /// What its holder may do.
+    pub roles: Vec<Role>,
+    /// The key itself.
+    pub key: String,
+    /// A file that holds the key and nothing else.
+    pub key_file: PathBuf,
+    /// The key's SHA-256, in hexadecimal: so that the configuration holds no secret.
+    pub key_sha256: String,
 }
 
 impl Default for ApiConfig {
     fn default() -> Self {
-        Self { address: ([127, 0, 0, 1], 10000).into(), max_concurrent_calls: 1024 }
+        Self {
+            address: ([127, 0, 0, 1], 10000).into(),
+            max_concurrent_calls: 1024,
+            concurrency_limit: 8192,
+            tls: TlsConfig::default(),
+            keys: Vec::new(),
+        }
     }
 }
 
@@ -37,5 +80,5 @@ pub struct ControlPlaneConfig {
     /// Bytes that may wait on the link to one node before it is cut.
     pub link_queue_bytes: usize,
     /// The options of channels.
-    pub channels: ChannelOptions,
+    pub channels: Arc<Namespaces>,
 }

@@ -12,5 +12,5 @@ mod receipts;
 mod router;
 mod start;
 
-pub use config::{ApiConfig, ControlPlaneConfig};
+pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, Role};
 pub use start::{ControlPlane, StartError};

@@ -6,7 +6,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use fanfare_cluster::byte_queue::Receiver;
-use fanfare_cluster::channel::{ChannelName, ChannelOptions};
+use fanfare_cluster::channel::{ChannelName, Namespaces};
 use fanfare_cluster::dial::{MAX_LINK_MESSAGE, cluster_server};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::tasks::Tasks;
@@ -42,7 +42,7 @@ pub(crate) struct LinkApi {
     pub(crate) owners: Owners,
     pub(crate) router: Arc<Router>,
     pub(crate) receipts: Arc<Receipts>,
-    pub(crate) channels: Arc<ChannelOptions>,
+    pub(crate) channels: Arc<Namespaces>,
     pub(crate) metrics: Metrics,
     pub(crate) tasks: Tasks,
 }
@@ -144,7 +144,7 @@ impl LinkApi {
             Message::CaughtUp(_) => self.owners.caught_up(link.session()).await,
             Message::Hello(_) => debug!(node = %link.node(), "a second hello is ignored"),
             // The load and the node's placement are of use once there are several nodes and replicas.
-            Message::Placement(_) | Message::Load(_) => {}
+            Message::Placement(_) | Message::Load(_) | Message::Inspected(_) => {}
         }
     }
 

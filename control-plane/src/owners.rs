@@ -56,7 +56,7 @@ enum Mail {
     Follow(SessionId, ChannelName),
     Unfollow(SessionId, ChannelName),
     CaughtUp(SessionId),
-    Publish(Carried),
+    Publish(Box<Carried>),
 }
 
 /// The way to the owner tasks; cheap to clone.
@@ -94,7 +94,7 @@ impl Owners {
         let bytes = self.bytes(&publish);
         let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Busy)?;
         let mailbox = self.mailbox(&publish.channel);
-        let mail = Mail::Publish(Carried { publish, _room: room });
+        let mail = Mail::Publish(Box::new(Carried { publish, _room: room }));
         mailbox.try_send(mail).map_err(|_| PushError::Busy)
     }
 
@@ -104,7 +104,7 @@ impl Owners {
         // Room and owner are gone only when the process ends, and then nobody needs the answer.
         let Ok(room) = self.room.clone().acquire_many_owned(self.bytes(&publish)).await else { return };
         let mailbox = self.mailbox(&publish.channel);
-        let _ = mailbox.send(Mail::Publish(Carried { publish, _room: room })).await;
+        let _ = mailbox.send(Mail::Publish(Box::new(Carried { publish, _room: room }))).await;
     }
 
     pub(crate) async fn session_up(&self, link: &Link) {

@@ -4,7 +4,7 @@ use std::str::FromStr as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_cluster::channel::{ChannelName, ChannelOptions};
+use fanfare_cluster::channel::{ChannelName, ChannelOptions, Namespaces};
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::link;
 use fanfare_proto::v1::{self, message::Payload, target::Kind};
@@ -83,7 +83,7 @@ pub(crate) enum PushError {
 
 impl Push {
     /// Checks a request.
-    pub(crate) fn parse(request: v1::PublishRequest, options: &ChannelOptions) -> Result<Self, PushError> {
+    pub(crate) fn parse(request: v1::PublishRequest, channels: &Namespaces) -> Result<Self, PushError> {
         let message = request.message.unwrap_or_default();
         refuse_what_is_not_built(&request.idempotency_key, &message)?;
         let target = parse_target(request.target)?;
@@ -92,6 +92,7 @@ impl Push {
             Some(Payload::Json(json)) => Bytes::from(json),
             None => return Err(invalid("message.payload", "data or json is required")),
         };
+        let options = options(&target, channels)?;
         let field = "message.payload";
         let data = options.admit(data).map_err(|why| invalid(field, why.to_string()))?;
         let tag_fits = |(key, value): (&String, &String)| key.len().max(value.len()) <= MAX_TAG_BYTES;
@@ -156,6 +157,16 @@ fn parse_target(target: Option<v1::Target>) -> Result<Target, PushError> {
     }
 }
 
+/// What holds for a target's data: a connection's messages have the form of its user's personal channel.
+fn options<'a>(target: &Target, channels: &'a Namespaces) -> Result<&'a ChannelOptions, PushError> {
+    let (Target::Channel(channel) | Target::User(channel)) = target else { return Ok(channels.personal()) };
+    let rules = channels.of(channel).map_err(|why| invalid("target.channel", why.to_string()))?;
+    if !rules.admits_name(channel) {
+        return Err(invalid("target.channel", "the name does not match its namespace's channel_regex"));
+    }
+    Ok(&rules.options)
+}
+
 fn parse_excluded(ids: &[String]) -> Result<Vec<Bytes>, PushError> {
     let field = "message.exclude_connections";
     if ids.len() > MAX_EXCLUDED {
@@ -194,7 +205,7 @@ mod tests {
     }
 
     fn parse(request: v1::PublishRequest) -> Result<Push, PushError> {
-        Push::parse(request, &ChannelOptions::default())
+        Push::parse(request, &Namespaces::default())
     }
 
     fn wrong_field(request: v1::PublishRequest) -> &'static str {

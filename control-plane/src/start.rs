@@ -82,7 +82,7 @@ impl ControlPlane {
         let router =
             Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
         let router = Arc::new(router);
-        let channels = Arc::new(config.channels);
+        let channels = config.channels;
 
         let push = PushApi::new(router.clone(), channels.clone(), metrics.clone());
         edge::serve(api, push, config.api.max_concurrent_calls, &tasks)?;

@@ -18,6 +18,7 @@ pub(crate) mod error {
     use super::{Code, code};
 
     pub(crate) const INTERNAL: Code = code(100, "internal server error");
+    pub(crate) const UNKNOWN_CHANNEL: Code = code(102, "unknown channel");
     pub(crate) const PERMISSION_DENIED: Code = code(103, "permission denied");
     pub(crate) const ALREADY_SUBSCRIBED: Code = code(105, "already subscribed");
     pub(crate) const LIMIT_EXCEEDED: Code = code(106, "limit exceeded");

@@ -14,5 +14,5 @@ mod session;
 mod shard;
 mod start;
 
-pub use config::{ClientConfig, DataPlaneConfig, DevMode, TokenConfig};
+pub use config::{ClientConfig, DataPlaneConfig, DevMode, TokenConfig, TokenKey};
 pub use start::{DataPlane, StartError};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_cluster::channel::{ChannelName, ChannelOptions, DataFormat, MAX_CHANNEL_BYTES};
+use fanfare_cluster::channel::{ChannelName, DataFormat, MAX_CHANNEL_BYTES, Namespaces};
 use fanfare_proto::client::{
     Command, ConnectRequest, PublishRequest, RefreshRequest, RefreshResult, Reply, SubRefreshRequest,
     SubscribeRequest,
@@ -18,7 +18,7 @@ use crate::encoding::Encoding;
 /// What holds for all sessions of a node.
 pub(crate) struct Rules {
     pub(crate) client: ClientConfig,
-    pub(crate) channels: ChannelOptions,
+    pub(crate) channels: Arc<Namespaces>,
     /// `None` if there is no way to verify a token.
     pub(crate) authenticator: Option<Arc<dyn Authenticator>>,
 }
@@ -199,7 +199,13 @@ impl Session {
         let Ok(channel) = ChannelName::parse(&request.channel) else {
             return refuse(id, error::BAD_REQUEST);
         };
-        let options = &around.rules.channels;
+        let Ok(rules) = around.rules.channels.of(&channel) else {
+            return refuse(id, error::UNKNOWN_CHANNEL);
+        };
+        if !rules.admits_name(&channel) {
+            return refuse(id, error::BAD_REQUEST);
+        }
+        let options = &rules.options;
         let reserved = channel.is_personal() || request.channel.starts_with('$') || !request.token.is_empty();
         let allowed = options.allow_subscribe_for_client
             && (self.identity.is_some() || options.allow_subscribe_for_anonymous);
@@ -227,7 +233,10 @@ impl Session {
         let Ok(channel) = ChannelName::parse(&request.channel) else {
             return refuse(id, error::BAD_REQUEST);
         };
-        let options = &around.rules.channels;
+        let Ok(rules) = around.rules.channels.of(&channel) else {
+            return refuse(id, error::UNKNOWN_CHANNEL);
+        };
+        let options = &rules.options;
         let allowed = options.allow_publish_for_client
             && (self.identity.is_some() || options.allow_publish_for_anonymous);
         if channel.is_personal() || request.r#type != 0 || !allowed {

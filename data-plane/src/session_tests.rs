@@ -6,6 +6,8 @@ use fanfare_proto::client::{
     HistoryRequest, PingRequest, PresenceRequest, RpcRequest, SendRequest, UnsubscribeRequest,
 };
 
+use fanfare_cluster::channel::ChannelOptions;
+
 use super::*;
 
 struct Tokens;
@@ -24,15 +26,27 @@ impl Authenticator for Tokens {
     }
 }
 
-fn open_rules() -> Rules {
-    let channels = ChannelOptions {
+fn open_options() -> ChannelOptions {
+    ChannelOptions {
         allow_subscribe_for_client: true,
         allow_subscribe_for_anonymous: true,
         allow_publish_for_client: true,
         allow_publish_for_anonymous: true,
         ..Default::default()
-    };
+    }
+}
+
+/// Changes the options of channels outside of namespaces.
+fn change(rules: &mut Rules, change: impl FnOnce(&mut ChannelOptions)) {
+    let mut options = open_options();
+    change(&mut options);
+    rules.channels = Arc::new(Namespaces::new(options, &[]).unwrap());
+}
+
+fn open_rules() -> Rules {
+    let channels = open_options();
     let client = ClientConfig { allow_anonymous_connect_without_token: true, ..Default::default() };
+    let channels = Arc::new(Namespaces::new(channels, &[]).unwrap());
     Rules { client, channels, authenticator: Some(Arc::new(Tokens)) }
 }
 
@@ -169,8 +183,10 @@ fn subscribe_is_checked_in_the_protocols_order() {
 #[test]
 fn options_say_who_may_subscribe_and_publish() {
     let mut rules = open_rules();
-    rules.channels.allow_subscribe_for_anonymous = false;
-    rules.channels.allow_publish_for_anonymous = false;
+    change(&mut rules, |options| {
+        options.allow_subscribe_for_anonymous = false;
+        options.allow_publish_for_anonymous = false;
+    });
     let mut anonymous = Client::connected(rules);
     assert_eq!(anonymous.subscribe_to("news"), refuse(2, error::PERMISSION_DENIED));
     assert_eq!(anonymous.publish("news", "1"), refuse(2, error::PERMISSION_DENIED));
@@ -182,7 +198,7 @@ fn options_say_who_may_subscribe_and_publish() {
 #[test]
 fn json_clients_stay_out_of_binary_channels() {
     let mut client = Client::connected(open_rules());
-    client.rules.channels.publication_data_format = DataFormat::Binary;
+    change(&mut client.rules, |options| options.publication_data_format = DataFormat::Binary);
     assert_eq!(client.subscribe_to("news"), refuse(2, error::BAD_REQUEST));
     client.encoding = Encoding::Protobuf;
     assert!(matches!(client.subscribe_to("news"), Step::Subscribe { .. }));

@@ -7,7 +7,7 @@ use crate::config::{self, Config};
 use crate::exit::Failure;
 
 /// Keys whose values are never printed.
-const SECRETS: [&str; 1] = ["hmac_secret_key"];
+const SECRETS: [&str; 3] = ["hmac_secret_key", "secret", "key"];
 
 pub(crate) fn run(arguments: &ConfigArguments) -> Result<(), Failure> {
     match &arguments.command {
@@ -36,6 +36,7 @@ fn hide_secrets(table: &mut Table) {
     for (key, value) in table {
         match value {
             Value::Table(inner) => hide_secrets(inner),
+            Value::Array(items) => items.iter_mut().filter_map(Value::as_table_mut).for_each(hide_secrets),
             Value::String(text) if SECRETS.contains(&key.as_str()) && !text.is_empty() => {
                 *text = "(hidden)".to_owned();
             }
@@ -50,7 +51,8 @@ mod tests {
 
     #[test]
     fn secrets_are_not_printed() {
-        let mut table: Table = "[client.token]\nhmac_secret_key = \"s3cret\"".parse().unwrap();
+        let mut table: Table =
+            "[client.token]\nhmac_secret_key = \"s3cret\"\n[[api.keys]]\nkey = \"s3cret\"".parse().unwrap();
         hide_secrets(&mut table);
         assert!(!table.to_string().contains("s3cret"));
     }

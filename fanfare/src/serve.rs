@@ -42,12 +42,13 @@ async fn serve(config: Config, dev: bool) -> Result<(), Failure> {
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::default());
-    let control = ControlPlane::start(config.control_plane(), registry.clone()).await;
+    let control =
+        ControlPlane::start(config.control_plane().map_err(Failure::Usage)?, registry.clone()).await;
     let control = control.map_err(|error| failed(&error))?;
     let push_command = push_command(control.api_address());
     let dev_mode = dev.then(|| DevMode { push_command: push_command.clone() });
-    let data =
-        DataPlane::start(config.data_plane(dev_mode), registry).await.map_err(|error| failed(&error))?;
+    let data = config.data_plane(dev_mode).map_err(Failure::Usage)?;
+    let data = DataPlane::start(data, registry).await.map_err(|error| failed(&error))?;
     if dev {
         print_banner(&control, &data, &push_command);
     }

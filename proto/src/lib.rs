@@ -3,7 +3,7 @@
 pub mod raw_json;
 pub mod subscription_map;
 
-pub use prost_types::Duration;
+pub use prost_types::{Duration, Timestamp};
 
 /// The public API: `fanfare.v1`.
 pub mod v1 {

@@ -199,7 +199,7 @@ fn channels_with_odd_names_are_channels() {
     let server = Sandbox::start();
     let mut client = WebSocket::connect(server.clients);
     let long = "ü".repeat(127);
-    for channel in ["a b", "\"quoted\\\"", "news:eu/1?x=%20", "🎺", "a#1", "a$", "*", &long] {
+    for channel in ["a b", "\"quoted\\\"", "news/eu/1?x=%20", "🎺", "a#1", "a$", "*", &long] {
         client.subscribe(channel);
         assert_eq!(server.push(channel, "1").written, 1, "{channel}");
         assert_eq!(client.next_data(channel), 1);

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use fanfare_cluster::channel::ChannelOptions;
+use fanfare_cluster::channel::{ChannelOptions, Namespaces};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::placement::PlacementNumber;
 use fanfare_cluster::registry::{
@@ -134,14 +134,15 @@ fn free_port() -> SocketAddr {
     ([127, 0, 0, 1], 0).into()
 }
 
-fn channels() -> ChannelOptions {
-    ChannelOptions {
+fn channels() -> Arc<Namespaces> {
+    let options = ChannelOptions {
         allow_subscribe_for_client: true,
         allow_subscribe_for_anonymous: true,
         allow_publish_for_client: true,
         allow_publish_for_anonymous: true,
         ..Default::default()
-    }
+    };
+    Arc::new(Namespaces::new(options, &[]).expect("no pattern, no name"))
 }
 
 fn control_config(link_queue_bytes: usize) -> ControlPlaneConfig {
@@ -159,7 +160,7 @@ fn control_config(link_queue_bytes: usize) -> ControlPlaneConfig {
 fn data_config(link_queue_bytes: usize) -> DataPlaneConfig {
     let client = ClientConfig {
         address: free_port(),
-        token: TokenConfig { hmac_secret_key: SECRET.to_owned() },
+        token: TokenConfig { hmac_secret_key: SECRET.to_owned(), ..Default::default() },
         allow_anonymous_connect_without_token: true,
         ..Default::default()
     };
@@ -169,6 +170,7 @@ fn data_config(link_queue_bytes: usize) -> DataPlaneConfig {
         channels: channels(),
         admin_address: free_port(),
         // One, so that all clients share it.
+        memory_limit: 0,
         shards: 1,
         link_queue_bytes,
         dev: None,

@@ -65,6 +65,29 @@ impl ChannelName {
         self.0.starts_with('#')
     }
 
+    /// Whether clients need a token of their own for it, whatever the options say.
+    pub fn is_private(&self) -> bool {
+        self.0.starts_with('$')
+    }
+
+    /// The namespace that the name begins with, and what follows it.
+    ///
+    /// `news:sport` and `$news:sport` are in `news`; a name without a colon and a personal channel are in
+    /// none.
+    pub fn split_namespace(&self) -> (Option<&str>, &str) {
+        let open = self.0.strip_prefix('$').unwrap_or(&self.0);
+        match open.split_once(':').filter(|_| !self.is_personal()) {
+            Some((namespace, rest)) => (Some(namespace), rest),
+            None => (None, open),
+        }
+    }
+
+    /// The users that the name is limited to, where such limits are allowed: `chat#7,42` is for 7 and 42.
+    pub fn users(&self) -> Option<impl Iterator<Item = &str>> {
+        let (_, users) = self.0.rsplit_once('#').filter(|_| !self.is_personal())?;
+        Some(users.split(','))
+    }
+
     /// The name as text.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -100,6 +123,23 @@ mod tests {
         assert_eq!(ChannelName::parse("a\nb"), Err(InvalidChannelName::ControlCharacter));
         assert!(ChannelName::parse(&"x".repeat(255)).is_ok());
         assert!(ChannelName::parse("спорт:футбол").is_ok());
+    }
+
+    #[test]
+    fn a_name_says_its_namespace_and_its_users() {
+        let split = |name: &str| {
+            let name = ChannelName::parse(name).unwrap();
+            let (namespace, rest) = name.split_namespace();
+            let users = name.users().map(|users| users.map(str::to_owned).collect::<Vec<_>>());
+            (namespace.map(str::to_owned), rest.to_owned(), users)
+        };
+        let owned = |text: &str| Some(text.to_owned());
+        assert_eq!(split("news"), (None, "news".into(), None));
+        assert_eq!(split("news:a:b"), (owned("news"), "a:b".into(), None));
+        assert_eq!(split("$news:a"), (owned("news"), "a".into(), None));
+        assert_eq!(split(":a"), (owned(""), "a".into(), None));
+        assert_eq!(split("#a:b"), (None, "#a:b".into(), None), "a user's id may hold a colon");
+        assert_eq!(split("chat:x#7,42").2, Some(vec!["7".into(), "42".into()]));
     }
 
     #[test]

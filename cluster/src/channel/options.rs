@@ -4,7 +4,6 @@ use bytes::Bytes;
 use fanfare_proto::raw_json::without_line_breaks;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
-use xxhash_rust::xxh3::xxh3_64;
 
 /// The largest publication, in bytes, whatever other limits say.
 pub const MAX_PUBLICATION_BYTES: usize = 512 * 1024;
@@ -36,6 +35,14 @@ pub struct ChannelOptions {
     pub allow_publish_for_client: bool,
     /// Whether clients without a user may publish, where `allow_publish_for_client` is on.
     pub allow_publish_for_anonymous: bool,
+    /// Whether clients may publish that are subscribed, with or without a user.
+    pub allow_publish_for_subscriber: bool,
+    /// Whether a `#` in a channel's name limits it to the users whose ids follow, separated by commas.
+    pub allow_user_limited_channels: bool,
+    /// What the part of a name behind its namespace must match; empty if all may be.
+    pub channel_regex: String,
+    /// Publications per second that a channel takes; 0 if as many as come.
+    pub publication_rate_limit: u32,
 }
 
 /// Why a publication's data is refused.
@@ -76,11 +83,6 @@ impl ChannelOptions {
             return Err(InvalidData::NotObject);
         }
         Ok(without_line_breaks(data))
-    }
-
-    /// A number that differs where the options differ, for processes to compare.
-    pub fn hash(&self) -> u64 {
-        xxh3_64(format!("{self:?}").as_bytes())
     }
 }
 

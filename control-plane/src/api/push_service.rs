@@ -4,11 +4,14 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_cluster::channel::ChannelOptions;
+use fanfare_cluster::channel::Namespaces;
 use fanfare_proto::v1::push_service_server::PushService;
-use fanfare_proto::v1::{NodeGap, PublishRequest, PublishResponse, Receipt};
+use fanfare_proto::v1::{
+    BroadcastRequest, BroadcastResponse, NodeGap, PublishRequest, PublishResponse, PublishStreamRequest,
+    PublishStreamResponse, Receipt,
+};
 use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Response, Status};
+use tonic::{Code, Request, Response, Status, Streaming};
 use tonic_types::{ErrorDetails, StatusExt as _};
 
 use crate::metrics::Metrics;
@@ -25,12 +28,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(200);
 #[derive(Clone, Debug)]
 pub(crate) struct PushApi {
     router: Arc<Router>,
-    channels: Arc<ChannelOptions>,
+    channels: Arc<Namespaces>,
     metrics: Metrics,
 }
 
 impl PushApi {
-    pub(crate) fn new(router: Arc<Router>, channels: Arc<ChannelOptions>, metrics: Metrics) -> Self {
+    pub(crate) fn new(router: Arc<Router>, channels: Arc<Namespaces>, metrics: Metrics) -> Self {
         Self { router, channels, metrics }
     }
 
@@ -49,6 +52,19 @@ impl PushApi {
 
 #[tonic::async_trait]
 impl PushService for PushApi {
+    type PublishStreamStream = tonic::codegen::BoxStream<PublishStreamResponse>;
+
+    async fn broadcast(&self, _: Request<BroadcastRequest>) -> Result<Response<BroadcastResponse>, Status> {
+        Err(Status::unimplemented("Broadcast comes with the next change"))
+    }
+
+    async fn publish_stream(
+        &self,
+        _: Request<Streaming<PublishStreamRequest>>,
+    ) -> Result<Response<Self::PublishStreamStream>, Status> {
+        Err(Status::unimplemented("PublishStream comes with the next change"))
+    }
+
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
         let deadline = deadline(request.metadata());
         match self.push(request.into_inner(), deadline).await {

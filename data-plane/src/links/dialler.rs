@@ -154,6 +154,7 @@ async fn open(
         last_session: seen.session,
         capacity: setup.capacity,
         namespaces_hash: setup.namespaces_hash,
+        fanfare_version: env!("CARGO_PKG_VERSION").to_owned(),
     };
     let channel = dial(record.cluster_address).await.map_err(|error| error.to_string())?;
     let mut client = LinkServiceClient::new(channel)

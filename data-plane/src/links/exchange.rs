@@ -186,7 +186,7 @@ impl Exchange {
                     self.carry_out(actions).await;
                 }
             }
-            Message::Welcome(_) => {}
+            Message::Welcome(_) | Message::Act(_) | Message::Inspect(_) | Message::Revocations(_) => {}
         }
     }
 

@@ -279,6 +279,7 @@ impl State {
             user: identity.map_or(String::new(), |identity| identity.user.as_ref().to_owned()),
             connection: connection.id.to_string(),
             info: identity.map_or(Bytes::new(), |identity| identity.info.clone()),
+            channel_info: Bytes::new(),
         };
         let publication = link::Publication { data, publisher: Some(publisher), ..Default::default() };
         self.metrics.clients.publications.inc();

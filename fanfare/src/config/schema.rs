@@ -1,9 +1,10 @@
 //! All keys of the configuration, their defaults, and what must hold between them.
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_cluster::channel::ChannelOptions;
+use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::quantity::{Size, Span};
 use fanfare_control_plane::{ApiConfig, ControlPlaneConfig};
@@ -34,6 +35,7 @@ pub(crate) struct Config {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ChannelSection {
     pub(crate) without_namespace: ChannelOptions,
+    pub(crate) namespaces: Vec<Namespace>,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -57,6 +59,7 @@ pub(crate) struct DataPlaneSection {
     pub(crate) id: MemberId,
     pub(crate) admin_address: SocketAddr,
     pub(crate) shards: usize,
+    pub(crate) memory_limit: Size,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -94,7 +97,7 @@ impl Default for ControlPlaneSection {
 
 impl Default for DataPlaneSection {
     fn default() -> Self {
-        Self { id: id("node"), admin_address: loopback(8001), shards: 0 }
+        Self { id: id("node"), admin_address: loopback(8001), shards: 0, memory_limit: Size(0) }
     }
 }
 
@@ -147,12 +150,19 @@ impl Config {
         EnvFilter::try_new(&self.telemetry.log_level)
             .map_err(|error| format!("telemetry.log_level: {error}"))?;
         self.validate_sizes()?;
+        self.channels()?;
         self.validate_addresses(dev)
+    }
+
+    /// Whether whoever reaches the API may do everything.
+    fn api_is_open(&self) -> bool {
+        self.api.keys.is_empty() && self.api.tls.client_ca_file.as_os_str().is_empty()
     }
 
     fn validate_sizes(&self) -> Result<(), String> {
         let sizes = [
             ("client.message_size_limit", self.client.message_size_limit, Size(1 << 10), Size(16 << 20)),
+            ("client.handshake_max_size", self.client.handshake_max_size, Size(8 << 10), Size(1 << 20)),
             ("client.queue_max_size", self.client.queue_max_size, Size(16 << 10), Size(1 << 30)),
             ("cluster.link_queue", self.cluster.link_queue, Size(1 << 20), Size(1 << 30)),
         ];
@@ -177,7 +187,13 @@ impl Config {
                 "--dev serves this machine only",
                 dev,
             ),
-            ("api.address", self.api.address, "there are no API keys yet", true),
+            ("api.address", self.api.address, "--dev serves this machine only", dev),
+            (
+                "api.address",
+                self.api.address,
+                "without api.keys or api.tls.client_ca_file anyone may call it",
+                self.api_is_open(),
+            ),
             ("cluster.address", self.cluster.address, "links have no TLS yet", true),
         ];
         let open = addresses.iter().find(|(_, address, _, bound)| *bound && !address.ip().is_loopback());
@@ -189,28 +205,37 @@ impl Config {
         }
     }
 
-    pub(crate) fn control_plane(&self) -> ControlPlaneConfig {
-        ControlPlaneConfig {
+    /// All namespaces; [`validate`](Self::validate) has seen that they are good.
+    fn channels(&self) -> Result<Arc<Namespaces>, String> {
+        let ChannelSection { without_namespace, namespaces } = &self.channel;
+        Namespaces::new(without_namespace.clone(), namespaces)
+            .map(Arc::new)
+            .map_err(|error| error.to_string())
+    }
+
+    pub(crate) fn control_plane(&self) -> Result<ControlPlaneConfig, String> {
+        Ok(ControlPlaneConfig {
             id: self.control_plane.id.clone(),
             api: self.api.clone(),
             cluster_address: self.cluster.address,
             admin_address: self.control_plane.admin_address,
             owners: or_cores(self.control_plane.owners),
             link_queue_bytes: self.cluster.link_queue.0,
-            channels: self.channel.without_namespace.clone(),
-        }
+            channels: self.channels()?,
+        })
     }
 
-    pub(crate) fn data_plane(&self, dev: Option<DevMode>) -> DataPlaneConfig {
-        DataPlaneConfig {
+    pub(crate) fn data_plane(&self, dev: Option<DevMode>) -> Result<DataPlaneConfig, String> {
+        Ok(DataPlaneConfig {
             id: self.data_plane.id.clone(),
             client: self.client.clone(),
-            channels: self.channel.without_namespace.clone(),
+            channels: self.channels()?,
             admin_address: self.data_plane.admin_address,
             shards: or_cores(self.data_plane.shards).min(MAX_SHARDS),
+            memory_limit: self.data_plane.memory_limit.0,
             link_queue_bytes: self.cluster.link_queue.0,
             dev,
-        }
+        })
     }
 }
 
