@@ -25,6 +25,7 @@ pub(crate) mod error {
     pub(crate) const BAD_REQUEST: Code = code(107, "bad request");
     pub(crate) const NOT_AVAILABLE: Code = code(108, "not available");
     pub(crate) const TOKEN_EXPIRED: Code = code(109, "token expired");
+    pub(crate) const EXPIRED: Code = code(110, "expired");
     pub(crate) const TOO_MANY_REQUESTS: Code = code(111, "too many requests");
     pub(crate) const UNRECOVERABLE_POSITION: Code = code(112, "unrecoverable position");
 }
@@ -36,12 +37,26 @@ pub(crate) mod disconnect {
     pub(crate) const SHUTDOWN: Code = code(3001, "shutdown");
     pub(crate) const EXPIRED: Code = code(3005, "connection expired");
     pub(crate) const SLOW: Code = code(3008, "slow");
+    pub(crate) const INSUFFICIENT_STATE: Code = code(3010, "insufficient state");
     pub(crate) const NO_PONG: Code = code(3012, "no pong");
     pub(crate) const TOO_MANY_REQUESTS: Code = code(3013, "too many requests");
     pub(crate) const INVALID_TOKEN: Code = code(3500, "invalid token");
     pub(crate) const BAD_REQUEST: Code = code(3501, "bad request");
     pub(crate) const STALE: Code = code(3502, "stale");
+    pub(crate) const FORCED: Code = code(3503, "force disconnect");
+    pub(crate) const CONNECTION_LIMIT: Code = code(3504, "connection limit");
+    pub(crate) const CHANNEL_LIMIT: Code = code(3505, "channel limit");
+    pub(crate) const PERMISSION_DENIED: Code = code(3507, "permission denied");
     pub(crate) const NOT_AVAILABLE: Code = code(3508, "not available");
+    pub(crate) const TOO_MANY_ERRORS: Code = code(3509, "too many errors");
+}
+
+/// Why a subscription ends without the client's asking. SDKs subscribe again from 2500 on.
+pub(crate) mod unsubscribe {
+    use super::{Code, code};
+
+    pub(crate) const SERVER: Code = code(2000, "server unsubscribe");
+    pub(crate) const EXPIRED: Code = code(2501, "subscription expired");
 }
 
 /// RFC 6455, section 7.4.1: what a WebSocket itself is closed for.

@@ -1,6 +1,7 @@
 //! A connection's task: reads whole frames from its socket and hands them to the shard; holds no buffer while idle.
 
 pub(crate) mod outbound;
+pub(crate) mod socket;
 
 use std::future::poll_fn;
 use std::pin::Pin;
@@ -14,18 +15,22 @@ use tokio::net::tcp::OwnedReadHalf;
 use crate::codes::Code;
 use crate::frame::{FrameSplitter, Incoming};
 use crate::shard::{Shard, SlotKey};
+use socket::Received;
 
-/// Reads until the peer or the shard ends the connection. `early` is what came right behind the handshake.
+/// Reads until the peer or the shard ends the connection. `early` is what came right behind the handshake; with
+/// TLS the socket may hold more of it.
 ///
 /// The future is what a connection costs while it is idle, so it holds as little as it can.
 pub(crate) fn run(
     shard: Rc<Shard>,
     key: SlotKey,
-    read: OwnedReadHalf,
+    (read, is_tls): (OwnedReadHalf, bool),
     early: &[u8],
 ) -> impl Future<Output = ()> + use<> {
-    let mut input = Input { key, read, splitter: FrameSplitter::default(), rest: Vec::new(), deaf: false };
+    let mut input =
+        Input { key, read, is_tls, splitter: FrameSplitter::default(), rest: Vec::new(), deaf: false };
     let mut open = early.is_empty() || input.take(&shard, early).is_ok();
+    open = open && (!is_tls || input.take_encrypted(&shard, &[]));
     async move {
         while open {
             open = poll_fn(|cx| input.poll(&shard, cx)).await;
@@ -40,6 +45,7 @@ struct Over;
 struct Input {
     key: SlotKey,
     read: OwnedReadHalf,
+    is_tls: bool,
     splitter: FrameSplitter,
     /// The beginning of a frame whose end has not arrived; without allocation between frames.
     rest: Vec<u8>,
@@ -55,7 +61,20 @@ impl Input {
         let mut buffer = ReadBuf::new(&mut scratch);
         let read = ready!(Pin::new(&mut self.read).poll_read(cx, &mut buffer));
         let bytes = buffer.filled();
-        Poll::Ready(read.is_ok() && !bytes.is_empty() && self.take(shard, bytes).is_ok())
+        if read.is_err() || bytes.is_empty() {
+            return Poll::Ready(false);
+        }
+        let open =
+            if self.is_tls { self.take_encrypted(shard, bytes) } else { self.take(shard, bytes).is_ok() };
+        Poll::Ready(open)
+    }
+
+    /// Takes in what TLS makes of the bytes. Returns whether the connection goes on.
+    fn take_encrypted(&mut self, shard: &Rc<Shard>, bytes: &[u8]) -> bool {
+        let mut plain = shard.plain();
+        plain.clear();
+        let received = shard.receive(self.key, bytes, &mut plain);
+        (plain.is_empty() || self.take(shard, &plain).is_ok()) && received == Received::Open
     }
 
     /// Takes in all whole frames and keeps the rest.

@@ -251,7 +251,12 @@ impl Framed {
         if code == websocket::NORMAL {
             return Self::from_frame(Frame::close_raw(Payload::Borrowed(&[])));
         }
-        Self::from_frame(Frame::close(code.code, code.reason.as_bytes()))
+        Self::close_with(code.code, code.reason)
+    }
+
+    /// A close frame with a code and a reason.
+    pub(crate) fn close_with(code: u16, reason: &str) -> Self {
+        Self::from_frame(Frame::close(code, reason.as_bytes()))
     }
 
     fn from_frame(mut frame: Frame<'_>) -> Self {

@@ -1,5 +1,6 @@
 //! The data plane: holds the sockets, speaks the client protocol, and fans publications out.
 
+mod admission;
 mod authenticator;
 mod codes;
 mod config;
@@ -8,11 +9,14 @@ mod encoding;
 mod frame;
 mod links;
 mod listener;
+mod memory;
 mod metrics;
 mod publication;
+mod revocations;
 mod session;
 mod shard;
 mod start;
 
+pub use authenticator::KeyError;
 pub use config::{ClientConfig, DataPlaneConfig, DevMode, TokenConfig, TokenKey};
-pub use start::{DataPlane, StartError};
+pub use start::{DataPlane, ReloadError, StartError};

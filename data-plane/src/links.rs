@@ -1,9 +1,11 @@
 //! The node's links to replicas: what is said on them, who says it, and how it finds the shards.
 
+mod acts;
 mod dialler;
 mod exchange;
 mod follows;
 mod node_receipts;
+mod publishes;
 
 use fanfare_cluster::byte_queue::Weighed;
 use fanfare_cluster::channel::ChannelName;
@@ -13,6 +15,7 @@ use crate::shard::{Counts, SlotKey};
 
 pub(crate) use dialler::LinkSetup;
 pub(crate) use exchange::{Exchange, ExchangeSetup};
+pub(crate) use node_receipts::Asked;
 
 /// Which shard of the node.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -29,6 +32,8 @@ pub(crate) enum FromShard {
     Publish { key: SlotKey, id: u32, channel: ChannelName, publication: link::Publication },
     /// How far a delivery came.
     Receipt { receipt: u64, counts: Counts },
+    /// What is known of a connection; `None` if the shard does not hold it.
+    Inspected { asked: Asked, connection: Option<Box<link::ConnectionState>> },
 }
 
 /// What waits for a replica.

@@ -2,6 +2,7 @@
 
 mod front;
 mod origin;
+mod proxy;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -12,15 +13,33 @@ use tracing::{debug, warn};
 
 use crate::shard::ShardHandle;
 
-pub(crate) use front::{Front, Handshake, dev_page};
+pub(crate) use front::{Accepted, Front, Handshake, dev_page};
 pub(crate) use origin::OriginRule;
 
 /// How long accepting rests when the system refuses, for example because no file is left.
 const REST: Duration = Duration::from_millis(100);
 
-/// Accepts until told to stop.
-pub(crate) async fn accept(listener: TcpListener, shards: Vec<ShardHandle>, stopping: CancellationToken) {
+/// Accepts until told to stop. With `most` sockets open it rests: the files that are left are for links and
+/// the operator's door. Long before that handshakes are answered with 503.
+pub(crate) async fn accept(
+    listener: TcpListener,
+    shards: Vec<ShardHandle>,
+    most: usize,
+    stopping: CancellationToken,
+) {
+    let mut resting = false;
     loop {
+        let full = shards.iter().map(ShardHandle::sockets).sum::<usize>() >= most;
+        if full && !resting {
+            warn!(most, "hardly any file is left: no sockets are accepted");
+        }
+        resting = full;
+        if full {
+            tokio::select! {
+                () = stopping.cancelled() => return,
+                () = tokio::time::sleep(REST) => continue,
+            }
+        }
         let accepted = tokio::select! {
             () = stopping.cancelled() => return,
             accepted = listener.accept() => accepted,
@@ -40,7 +59,7 @@ async fn hand_over(stream: TcpStream, peer: SocketAddr, shards: &[ShardHandle]) 
     match ready {
         Ok(stream) => {
             let Some(shard) = shards.iter().min_by_key(|shard| shard.sockets()) else { return };
-            shard.hand_over(stream).await;
+            shard.hand_over(stream, peer).await;
         }
         Err(error) => debug!(%peer, %error, "a client was gone before it was served"),
     }

@@ -12,19 +12,27 @@ pub(crate) struct CloseLabels {
     pub(crate) code: u16,
 }
 
+/// Why handshakes and connects are turned away. A closed set.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub(crate) struct RefusedLabels {
+    pub(crate) reason: &'static str,
+}
+
 /// All counters of a node; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Metrics {
     pub(crate) clients: ClientMetrics,
     pub(crate) deliveries: DeliveryMetrics,
     pub(crate) links: LinkMetrics,
+    pub(crate) tokens: TokenMetrics,
 }
 
 /// Clients, from their handshake to their end.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct ClientMetrics {
     pub(crate) sockets: Gauge,
-    pub(crate) handshakes_refused: Counter,
+    pub(crate) refused: Family<RefusedLabels, Counter>,
+    pub(crate) command_limit: Counter,
     pub(crate) connections: Gauge,
     pub(crate) connects: Counter,
     pub(crate) commands: Counter,
@@ -44,6 +52,14 @@ pub(crate) struct DeliveryMetrics {
     pub(crate) queue_bytes: Gauge,
 }
 
+/// The keys of tokens.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct TokenMetrics {
+    pub(crate) keys: Gauge,
+    pub(crate) key_reads: Counter,
+    pub(crate) key_read_failures: Counter,
+}
+
 /// Links to replicas.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct LinkMetrics {
@@ -57,6 +73,7 @@ impl Metrics {
         let node = registry.sub_registry_with_prefix("fanfare_node");
         self.clients.register(node);
         self.deliveries.register(node);
+        self.tokens.register(node);
         node.register("links", "Replicas that are linked now", self.links.linked.clone());
         node.register(
             "link_cuts",
@@ -69,14 +86,25 @@ impl Metrics {
 impl ClientMetrics {
     fn register(&self, node: &mut Registry) {
         node.register("sockets", "Sockets held now, whatever state they are in", self.sockets.clone());
-        let refused = "HTTP requests for a WebSocket that were answered with an error";
-        node.register("handshakes_refused", refused, self.handshakes_refused.clone());
+        let refused = "Handshakes and connects that were turned away, by reason";
+        node.register("refused", refused, self.refused.clone());
+        let limited = "Commands refused because their connection sends too many";
+        node.register("command_limit", limited, self.command_limit.clone());
         node.register("connections", "Clients whose connect has been answered", self.connections.clone());
         node.register("connects", "Connects answered with success", self.connects.clone());
         node.register("commands", "Commands from clients", self.commands.clone());
         node.register("client_publications", "Publications from clients", self.publications.clone());
         node.register("closes", "Connections closed by the node, by close code", self.closes.clone());
         node.register("cuts", "Connections cut because too much waited for them", self.cuts.clone());
+    }
+}
+
+impl TokenMetrics {
+    fn register(&self, node: &mut Registry) {
+        node.register("token_keys", "Published token keys that are known", self.keys.clone());
+        node.register("token_key_reads", "Reads of the published token keys", self.key_reads.clone());
+        let failures = "Reads of the published token keys that failed";
+        node.register("token_key_read_failures", failures, self.key_read_failures.clone());
     }
 }
 

@@ -15,13 +15,15 @@ use crate::frame::Framed;
 pub(crate) struct Publication {
     channel: ChannelName,
     wire: link::Publication,
+    /// It reaches clients as a message without a channel.
+    as_message: bool,
     json: OnceLock<Option<Framed>>,
     protobuf: OnceLock<Option<Framed>>,
 }
 
 impl Publication {
-    pub(crate) fn new(channel: ChannelName, wire: link::Publication) -> Self {
-        Self { channel, wire, json: OnceLock::new(), protobuf: OnceLock::new() }
+    pub(crate) fn new(channel: ChannelName, wire: link::Publication, as_message: bool) -> Self {
+        Self { channel, wire, as_message, json: OnceLock::new(), protobuf: OnceLock::new() }
     }
 
     pub(crate) fn channel(&self) -> &ChannelName {
@@ -39,15 +41,21 @@ impl Publication {
             Encoding::Json => &self.json,
             Encoding::Protobuf => &self.protobuf,
         };
-        cell.get_or_init(|| frame(encoding, &self.to_reply())).as_ref()
+        cell.get_or_init(|| match self.as_message {
+            true => message_frame(encoding, self.wire.data.clone()),
+            // What a token says of its bearer may be bytes: then JSON clients see the publication without it.
+            false => frame(encoding, &self.to_reply(true)).or_else(|| frame(encoding, &self.to_reply(false))),
+        })
+        .as_ref()
     }
 
-    fn to_reply(&self) -> Reply {
+    fn to_reply(&self, with_infos: bool) -> Reply {
+        let info_or_nothing = |info: &Bytes| if with_infos { info.clone() } else { Bytes::new() };
         let info = self.wire.publisher.as_ref().map(|publisher| ClientInfo {
             user: publisher.user.clone(),
             client: publisher.connection.clone(),
-            conn_info: publisher.info.clone(),
-            chan_info: Bytes::new(),
+            conn_info: info_or_nothing(&publisher.info),
+            chan_info: info_or_nothing(&publisher.channel_info),
         });
         let publication = ClientPublication {
             data: self.wire.data.clone(),
@@ -81,10 +89,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_is_no_json_about_a_publisher_keeps_nobody_from_its_publication() {
+        let channel = ChannelName::parse("news").unwrap();
+        let info = Bytes::from_static(&[0xff]);
+        let publisher = link::Publisher { user: "ann".into(), info, ..Default::default() };
+        let data = Bytes::from_static(b"1");
+        let wire = link::Publication { data, publisher: Some(publisher), ..Default::default() };
+        let publication = Publication::new(channel, wire, false);
+        let json = publication.framed(Encoding::Json).unwrap().bytes().clone();
+        let expected = br#"{"push":{"channel":"news","pub":{"data":1,"info":{"user":"ann","client":""}}}}"#;
+        assert_eq!(&json[2..], expected);
+        assert!(publication.framed(Encoding::Protobuf).unwrap().bytes().contains(&0xff));
+    }
+
+    #[test]
     fn a_publication_is_encoded_once_and_shared() {
         let channel = ChannelName::parse("news").unwrap();
         let wire = link::Publication { data: Bytes::from_static(b"1"), ..Default::default() };
-        let publication = Publication::new(channel, wire);
+        let publication = Publication::new(channel, wire, false);
         let first = publication.framed(Encoding::Json).unwrap().bytes().clone();
         let second = publication.framed(Encoding::Json).unwrap().bytes().clone();
         assert_eq!(first.as_ptr(), second.as_ptr());

@@ -6,23 +6,66 @@ use fanfare_proto::client::{
     HistoryRequest, PingRequest, PresenceRequest, RpcRequest, SendRequest, UnsubscribeRequest,
 };
 
-use fanfare_cluster::channel::ChannelOptions;
+use fanfare_cluster::channel::{ChannelOptions, DataFormat};
+use fanfare_cluster::member::Incarnation;
+use fanfare_proto::client::{ConnectRequest, PublishRequest, RefreshRequest, SubscribeRequest};
+use fanfare_proto::link::Revocation;
 
 use super::*;
+use crate::authenticator::{Capabilities, Denied, Granted, Permission};
+use crate::metrics::ClientMetrics;
 
+/// Tokens that say in plain words what they are.
 struct Tokens;
 
 impl Authenticator for Tokens {
-    fn authenticate(&self, token: &str, _: SystemTime) -> Result<Option<Identity>, Denied> {
-        match token {
-            "expired" => Err(Denied::Expired),
-            "anonymous" => Ok(None),
-            "ann" | "ann again" => {
-                Ok(Some(Identity { user: "ann".into(), info: Bytes::new(), expires_at: Some(1_060) }))
+    fn connection(&self, token: &str, _: SystemTime) -> Result<Arc<Identity>, Denied> {
+        let user = |user: &str| Identity { user: user.into(), issued_at: Some(900), ..Default::default() };
+        let granted = |channel: &str| Granted {
+            channel: ChannelName::parse(channel).unwrap(),
+            info: Bytes::new(),
+            data: Bytes::new(),
+        };
+        let caps = r#"[{"channels": ["closed"], "allow": ["sub", "pub"]}]"#;
+        let identity = match token {
+            "expired" => return Err(Denied::Expired),
+            "of a key to come" => return Err(Denied::KeyPending),
+            "anonymous" => user(""),
+            "ann" | "ann again" => Identity { expires_at: Some(1_060), ..user("ann") },
+            "ann of old" => Identity { issued_at: Some(100), ..user("ann") },
+            "ann, over" => Identity { expires_at: Some(1_000), ..user("ann") },
+            "ann with news" => Identity { subscriptions: vec![granted("news")], ..user("ann") },
+            "ann with nothing:known" => {
+                Identity { subscriptions: vec![granted("nothing:known")], ..user("ann") }
             }
-            "bob" => Ok(Some(Identity { user: "bob".into(), info: Bytes::new(), expires_at: None })),
-            _ => Err(Denied::Invalid),
+            "bob" => user("bob"),
+            "capable" => {
+                let capabilities = Capabilities::new(serde_json::from_str(caps).unwrap()).unwrap();
+                Identity { capabilities, ..user("cap") }
+            }
+            _ => return Err(Denied::Invalid),
+        };
+        Ok(Arc::new(identity))
+    }
+
+    /// Such as "$secret of ann", with "until 1060" behind it if it ends.
+    fn subscription(&self, token: &str, _: SystemTime) -> Result<Arc<SubscriptionGrant>, Denied> {
+        if token == "expired" {
+            return Err(Denied::Expired);
         }
+        let mut words = token.split(' ');
+        let (Some(channel), Some("of"), Some(user)) = (words.next(), words.next(), words.next()) else {
+            return Err(Denied::Invalid);
+        };
+        Ok(Arc::new(SubscriptionGrant {
+            user: user.into(),
+            client: words.clone().next().filter(|word| *word == "elsewhere").map(str::to_owned),
+            channel: ChannelName::parse(channel).unwrap(),
+            info: Bytes::new(),
+            issued_at: 900,
+            expires_at: words.nth(1).map(|until| until.parse().unwrap()),
+            permissions: Permissions::default(),
+        }))
     }
 }
 
@@ -37,23 +80,24 @@ fn open_options() -> ChannelOptions {
 }
 
 /// Changes the options of channels outside of namespaces.
-fn change(rules: &mut Rules, change: impl FnOnce(&mut ChannelOptions)) {
+pub(super) fn change(rules: &mut Rules, change: impl FnOnce(&mut ChannelOptions)) {
     let mut options = open_options();
     change(&mut options);
     rules.channels = Arc::new(Namespaces::new(options, &[]).unwrap());
 }
 
-fn open_rules() -> Rules {
+pub(super) fn open_rules() -> Rules {
     let channels = open_options();
     let client = ClientConfig { allow_anonymous_connect_without_token: true, ..Default::default() };
     let channels = Arc::new(Namespaces::new(channels, &[]).unwrap());
-    Rules { client, channels, authenticator: Some(Arc::new(Tokens)) }
+    let admission = Arc::new(Admission::new(&client, 1_000, ClientMetrics::default()));
+    Rules { client, channels, authenticator: Arc::new(Tokens), revocations: Arc::default(), admission }
 }
 
-/// A client that is subscribed to "held" and to nothing else.
-struct Client {
+/// A client that is subscribed to "held", and to "granted" with a token that lets it publish there.
+pub(super) struct Client {
     session: Session,
-    rules: Rules,
+    pub(super) rules: Rules,
     encoding: Encoding,
 }
 
@@ -62,20 +106,32 @@ impl Client {
         Self { session: Session::default(), rules, encoding: Encoding::Json }
     }
 
-    fn connected(rules: Rules) -> Self {
+    pub(super) fn connected(rules: Rules) -> Self {
         let mut client = Self::new(rules);
         assert_eq!(client.connect(""), Step::Connect { id: 1 });
         client.session.connected();
         client
     }
 
-    fn send(&mut self, command: Command) -> Step {
+    pub(super) fn with_token(rules: Rules, token: &str) -> Self {
+        let mut client = Self::new(rules);
+        assert_eq!(client.connect(token), Step::Connect { id: 1 });
+        client.session.connected();
+        client
+    }
+
+    pub(super) fn send(&mut self, command: Command) -> Step {
         let around = Surroundings {
             rules: &self.rules,
+            id: ConnectionId::new(Incarnation::random(), 0, 0),
             encoding: self.encoding,
             now: UNIX_EPOCH + Duration::from_secs(1_000),
             subscriptions: 1,
-            is_subscribed: &|channel| channel == "held",
+            subscription: &|channel| match channel {
+                "held" | "$held" => Some(Permissions::default()),
+                "granted" => Some([Permission::Publish].into_iter().collect()),
+                _ => None,
+            },
         };
         self.session.command(command, &around)
     }
@@ -85,21 +141,21 @@ impl Client {
         self.send(Command { id: 1, connect: Some(connect), ..Default::default() })
     }
 
-    fn subscribe(&mut self, request: SubscribeRequest) -> Step {
+    pub(super) fn subscribe(&mut self, request: SubscribeRequest) -> Step {
         self.send(Command { id: 2, subscribe: Some(request), ..Default::default() })
     }
 
-    fn subscribe_to(&mut self, channel: &str) -> Step {
+    pub(super) fn subscribe_to(&mut self, channel: &str) -> Step {
         self.subscribe(to(channel))
     }
 
-    fn publish(&mut self, channel: &str, data: &'static str) -> Step {
+    pub(super) fn publish(&mut self, channel: &str, data: &'static str) -> Step {
         let publish = PublishRequest { channel: channel.into(), data: data.into(), ..Default::default() };
         self.send(Command { id: 2, publish: Some(publish), ..Default::default() })
     }
 }
 
-fn to(channel: &str) -> SubscribeRequest {
+pub(super) fn to(channel: &str) -> SubscribeRequest {
     SubscribeRequest { channel: channel.into(), ..Default::default() }
 }
 
@@ -141,8 +197,56 @@ fn who_a_client_is_decides_how_connect_ends() {
     let mut closed = open_rules();
     closed.client.allow_anonymous_connect_without_token = false;
     assert_eq!(Client::new(closed).connect(""), BAD_REQUEST);
-    let keyless = Rules { authenticator: None, ..open_rules() };
-    assert_eq!(Client::new(keyless).connect("ann"), Step::Close(disconnect::INVALID_TOKEN));
+    let mut named = open_rules();
+    named.client.disallow_anonymous_connection_tokens = true;
+    assert_eq!(Client::new(named).connect("anonymous"), Step::Close(disconnect::PERMISSION_DENIED));
+    assert_eq!(connect("of a key to come"), refuse(1, error::INTERNAL), "which tells SDKs to come back");
+    assert_eq!(connect("ann, over"), refuse(1, error::EXPIRED));
+}
+
+#[test]
+fn a_user_may_be_named_by_a_proxy_and_a_token_is_stronger() {
+    let mut closed = open_rules();
+    closed.client.allow_anonymous_connect_without_token = false;
+    let of_proxy = |token: &str| {
+        let rules = Rules { client: closed.client.clone(), ..open_rules() };
+        let mut client = Client { session: Session::of_user("zoe".into()), rules, encoding: Encoding::Json };
+        (client.connect(token), client.session.user().to_owned())
+    };
+    assert_eq!(of_proxy(""), (Step::Connect { id: 1 }, "zoe".into()));
+    assert_eq!(of_proxy("ann"), (Step::Connect { id: 1 }, "ann".into()));
+}
+
+#[test]
+fn the_subscriptions_of_a_token_must_be_possible() {
+    let connect = |token: &str, limit: usize| {
+        let mut rules = open_rules();
+        rules.client.channel_limit = limit;
+        Client::new(rules).connect(token)
+    };
+    assert_eq!(connect("ann with news", 2), Step::Connect { id: 1 });
+    assert_eq!(connect("ann with news", 1), Step::Close(disconnect::CHANNEL_LIMIT));
+    assert_eq!(connect("ann with nothing:known", 9), refuse(1, error::UNKNOWN_CHANNEL));
+}
+
+#[test]
+fn revoked_tokens_are_refused_wherever_they_are_shown() {
+    let revoke = |rules: &Rules, issued_before: u64| {
+        let revocation = Revocation { user: "ann".into(), issued_before, until: 9_000 };
+        rules.revocations.add(vec![revocation]);
+    };
+    let rules = open_rules();
+    revoke(&rules, 500);
+    assert_eq!(Client::new(rules).connect("ann of old"), Step::Close(disconnect::INVALID_TOKEN));
+    let mut client = Client::with_token(open_rules(), "ann");
+    revoke(&client.rules, 500);
+    let secret = |token: &str| SubscribeRequest { token: token.into(), ..to("$secret") };
+    assert!(matches!(client.subscribe(secret("$secret of ann")), Step::Subscribe { .. }), "it is younger");
+    revoke(&client.rules, 1_000);
+    assert_eq!(client.subscribe(secret("$secret of ann")), Step::Close(disconnect::INVALID_TOKEN));
+    let refresh = Some(RefreshRequest { token: "ann".into() });
+    let step = client.send(Command { id: 2, refresh, ..Default::default() });
+    assert_eq!(step, Step::Close(disconnect::INVALID_TOKEN));
 }
 
 #[test]
@@ -156,7 +260,7 @@ fn after_an_error_to_connect_nothing_may_come() {
 fn subscribe_is_checked_in_the_protocols_order() {
     let mut client = Client::connected(open_rules());
     let channel = ChannelName::parse("news").unwrap();
-    assert_eq!(client.subscribe_to("news"), Step::Subscribe { id: 2, channel });
+    assert_eq!(client.subscribe_to("news"), Step::Subscribe { id: 2, channel, grant: None });
     assert_eq!(client.subscribe_to(""), BAD_REQUEST);
     assert_eq!(client.subscribe(SubscribeRequest { delta: "zip".into(), ..to("news") }), BAD_REQUEST);
     assert_eq!(
@@ -190,9 +294,9 @@ fn options_say_who_may_subscribe_and_publish() {
     let mut anonymous = Client::connected(rules);
     assert_eq!(anonymous.subscribe_to("news"), refuse(2, error::PERMISSION_DENIED));
     assert_eq!(anonymous.publish("news", "1"), refuse(2, error::PERMISSION_DENIED));
-    anonymous.session.identity = Tokens.authenticate("ann", SystemTime::now()).unwrap().map(Box::new);
-    assert!(matches!(anonymous.subscribe_to("news"), Step::Subscribe { .. }));
-    assert!(matches!(anonymous.publish("news", "1"), Step::Publish { .. }));
+    let mut ann = Client::with_token(anonymous.rules, "ann");
+    assert!(matches!(ann.subscribe_to("news"), Step::Subscribe { .. }));
+    assert!(matches!(ann.publish("news", "1"), Step::Publish { .. }));
 }
 
 #[test]
@@ -238,6 +342,9 @@ fn unsubscribe_is_always_answered() {
     let unsubscribe = UnsubscribeRequest { channel: "never".into() };
     let step = client.send(Command { id: 2, unsubscribe: Some(unsubscribe), ..Default::default() });
     assert_eq!(step, Step::Unsubscribe { id: 2, channel: "never".into() });
+    let unsubscribe = Some(UnsubscribeRequest { channel: "#ann".into() });
+    let step = client.send(Command { id: 2, unsubscribe, ..Default::default() });
+    assert_eq!(step, refuse(2, error::PERMISSION_DENIED), "operations on a user go through its channel");
 }
 
 #[test]
@@ -249,10 +356,11 @@ fn a_refreshed_token_must_be_the_same_users() {
         let refresh = RefreshRequest { token: token.into() };
         client.send(Command { id: 2, refresh: Some(refresh), ..Default::default() })
     };
-    let Step::Reply(reply) = refresh("ann again") else { panic!("expected a reply") };
-    assert_eq!(reply.refresh, Some(RefreshResult { expires: true, ttl: 60, ..Default::default() }));
+    assert_eq!(refresh("ann again"), Step::Refresh { id: 2 });
+    assert_eq!(refresh("ann with news"), Step::Close(disconnect::INSUFFICIENT_STATE));
     assert_eq!(refresh("bob"), Step::Close(disconnect::INVALID_TOKEN));
     assert_eq!(refresh("forged"), Step::Close(disconnect::INVALID_TOKEN));
     assert_eq!(refresh("expired"), Step::Close(disconnect::EXPIRED));
     assert_eq!(refresh(""), BAD_REQUEST);
+    assert_eq!(client.session.expires_at(), Some(1_060));
 }

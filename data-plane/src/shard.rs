@@ -1,30 +1,36 @@
 //! A shard: one thread with its connections, their channels, and nothing that it shares with other shards.
 
+mod acts;
+mod allowance;
 mod book;
 mod clock;
+mod connecting;
 mod connections;
 mod deliveries;
 mod delivery;
+mod grants;
+mod handle;
 mod hub;
+mod input;
 mod lifetime;
+mod profile;
 mod replies;
 mod run;
 mod state;
+mod subscriptions;
 mod up;
 mod wheel;
 
-use std::cell::{RefCell, RefMut};
+use std::cell::RefCell;
 use std::future::poll_fn;
+use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use bytes::Bytes;
-use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, Weighed, byte_queue};
-use fanfare_cluster::channel::ChannelName;
-use fanfare_cluster::connection_id::ConnectionId;
+use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, byte_queue};
 use fanfare_cluster::member::Incarnation;
 use fanfare_cluster::tasks::Tasks;
 use futures_util::FutureExt as _;
@@ -33,18 +39,20 @@ use tokio::sync::Notify;
 use tokio::task::{LocalSet, spawn_local, yield_now};
 use tracing::{error, warn};
 
-use crate::codes::Code;
 use crate::connection;
+use crate::connection::socket::Socket;
 use crate::frame::FrameReader;
 use crate::links::{Ask, ShardIndex};
-use crate::listener::{Front, Handshake};
+use crate::listener::{Accepted, Front, Handshake};
 use crate::metrics::Metrics;
 use crate::session::Rules;
 use clock::{Clock, TICK};
 use state::State;
 
+pub(crate) use acts::{Act, ActTarget};
 pub(crate) use book::Counts;
 pub(crate) use delivery::Delivery;
+pub(crate) use handle::{ShardHandle, ToShard};
 
 /// What may wait for a shard before links stop reading.
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
@@ -62,68 +70,6 @@ pub(crate) struct SlotKey {
     pub(crate) serial: u32,
 }
 
-/// What comes to a shard, in order.
-#[derive(Debug)]
-pub(crate) enum ToShard {
-    /// A new socket, before its handshake.
-    Socket(std::net::TcpStream),
-    /// The shard has joined the channel, here in the order.
-    Joined { channel: ChannelName, ticket: u32 },
-    /// The channel's owner did not answer.
-    JoinFailed { channel: ChannelName, ticket: u32 },
-    /// A publication.
-    Deliver { delivery: Delivery, receipt_within: Duration },
-    /// A message to one connection.
-    DeliverTo { id: ConnectionId, data: Bytes, receipt: Option<u64>, receipt_within: Duration },
-    /// The answer to a client's publish; 0 or an error code.
-    Published { key: SlotKey, id: u32, code: u32 },
-    /// All connections shall end.
-    Stop,
-}
-
-impl Weighed for ToShard {
-    fn weight(&self) -> usize {
-        const FLAT: usize = 128;
-        FLAT + match self {
-            Self::Deliver { delivery, .. } => delivery.weight(),
-            Self::DeliverTo { data, .. } => data.len(),
-            _ => 0,
-        }
-    }
-}
-
-/// The way to a shard from other threads; cheap to clone.
-#[derive(Clone, Debug)]
-pub(crate) struct ShardHandle {
-    inbox: Sender<ToShard>,
-    sockets: Arc<AtomicUsize>,
-    turns: Arc<AtomicU64>,
-}
-
-impl ShardHandle {
-    /// The inbox.
-    pub(crate) fn inbox(&self) -> &Sender<ToShard> {
-        &self.inbox
-    }
-
-    /// How many sockets it has, or will have when it has taken in what is in its inbox.
-    pub(crate) fn sockets(&self) -> usize {
-        self.sockets.load(Ordering::Relaxed)
-    }
-
-    /// Hands a new socket over, and waits while the inbox is full. The socket counts from now on.
-    pub(crate) async fn hand_over(&self, stream: std::net::TcpStream) {
-        self.sockets.fetch_add(1, Ordering::Relaxed);
-        // A shard is gone only when the node ends.
-        let _ = self.inbox.send(ToShard::Socket(stream)).await;
-    }
-
-    /// How often its loop has come round: a shard that stands still is broken.
-    pub(crate) fn turns(&self) -> u64 {
-        self.turns.load(Ordering::Relaxed)
-    }
-}
-
 /// What all shards of a node share.
 #[derive(Clone)]
 pub(crate) struct ShardSetup {
@@ -139,6 +85,8 @@ pub(crate) struct ShardSetup {
 pub(crate) struct Shard {
     state: RefCell<State>,
     scratch: RefCell<Box<[u8]>>,
+    /// What TLS has made of the scratch buffer's content.
+    plain: RefCell<Vec<u8>>,
     reader: RefCell<FrameReader>,
     /// Wakes the task that hands things up to the exchange.
     up: Notify,
@@ -203,6 +151,7 @@ impl Shard {
         Self {
             state: RefCell::new(state),
             scratch: RefCell::new(vec![0; SCRATCH].into()),
+            plain: RefCell::default(),
             reader: RefCell::default(),
             up: Notify::new(),
             sockets,
@@ -254,7 +203,9 @@ impl Shard {
 
     fn take(self: &Rc<Self>, next: ToShard) {
         match next {
-            ToShard::Socket(stream) => self.accept(stream),
+            ToShard::Socket(stream, peer) => self.accept(stream, peer),
+            ToShard::Act(act) => self.with(|state| state.act_on(&act)),
+            ToShard::Inspect { id, asked } => self.with(|state| state.inspect(id, asked)),
             ToShard::Joined { channel, ticket } => self.with(|state| state.joined(&channel, ticket)),
             ToShard::JoinFailed { channel, ticket } => self.with(|state| state.join_failed(&channel, ticket)),
             ToShard::Deliver { delivery, receipt_within } => {
@@ -269,7 +220,7 @@ impl Shard {
     }
 
     /// Serves a new socket: first its handshake, then, in a task of its own, its frames.
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream) {
+    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
         let socket = SocketCount::new(self);
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
@@ -277,16 +228,22 @@ impl Shard {
         };
         let shard = self.clone();
         self.spawn(async move {
-            if let Some(Handshake { stream, early, manner }) = shard.setup.front.serve(stream).await {
-                // The handshake's task was large; the connection's is small and lives long.
-                let (read, write) = stream.into_split();
-                let key = shard.with(|state| state.open(write, manner));
-                let task = connection::run(shard.clone(), key, read, &early);
-                shard.spawn(async move {
-                    task.await;
-                    drop(socket);
-                });
-            }
+            let Some(handshake) = shard.setup.front.serve(stream, peer).await else { return };
+            // The handshake's task was large; the connection's is small and lives long.
+            let Handshake { stream, tls, early, accepted } = *handshake;
+            let Accepted { manner, user, admitted } = accepted;
+            let (read, write) = stream.into_split();
+            let is_tls = tls.is_some();
+            let writer = match tls {
+                Some(tls) => Socket::tls(write, *tls),
+                None => Socket::Plain(write),
+            };
+            let key = shard.with(|state| state.open(writer, manner, user));
+            let task = connection::run(shard.clone(), key, (read, is_tls), &early);
+            shard.spawn(async move {
+                task.await;
+                drop((socket, admitted));
+            });
         });
     }
 
@@ -328,46 +285,6 @@ impl Shard {
             .await;
             shard.with(|_| ());
         });
-    }
-}
-
-/// What a connection's task needs of its shard.
-impl Shard {
-    pub(crate) fn scratch(&self) -> RefMut<'_, Box<[u8]>> {
-        self.scratch.borrow_mut()
-    }
-
-    pub(crate) fn frame_reader(&self) -> RefMut<'_, FrameReader> {
-        self.reader.borrow_mut()
-    }
-
-    pub(crate) fn message_size_limit(&self) -> usize {
-        self.message_size_limit
-    }
-
-    pub(crate) fn message(self: &Rc<Self>, key: SlotKey, message: Bytes) {
-        self.with(|state| state.message(key, message));
-    }
-
-    pub(crate) fn ping_frame(self: &Rc<Self>, key: SlotKey, payload: &[u8]) {
-        self.with(|state| state.ping_frame(key, payload));
-    }
-
-    pub(crate) fn pong_frame(self: &Rc<Self>, key: SlotKey) {
-        self.with(|state| state.pong_frame(key));
-    }
-
-    /// The peer broke the rules of WebSockets, and is told so.
-    pub(crate) fn refuse(self: &Rc<Self>, key: SlotKey, code: Code) {
-        self.with(|state| state.refuse(key, code));
-    }
-
-    pub(crate) fn closed_by_peer(self: &Rc<Self>, key: SlotKey, code: Code) -> bool {
-        self.with(|state| state.closed_by_peer(key, code))
-    }
-
-    pub(crate) fn gone(self: &Rc<Self>, key: SlotKey) {
-        self.with(|state| state.gone(key));
     }
 }
 

@@ -12,21 +12,27 @@ use fanfare_cluster::byte_queue::{Bounds, byte_queue};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::registry::{NodeRecord, Record, Registry, RegistryError};
 use fanfare_cluster::tasks::Tasks;
+use fanfare_cluster::tls::{ServerTls, TlsError};
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
-use crate::authenticator::{Authenticator, JwtAuthenticator};
-use crate::config::DataPlaneConfig;
+use crate::admission::Admission;
+use crate::authenticator::{KeyError, PublishedKeys, TokenAuthenticator, http_client};
+use crate::config::{ClientConfig, DataPlaneConfig};
 use crate::links::{Exchange, ExchangeSetup, LinkSetup, ShardIndex};
 use crate::listener::{self, Front, OriginRule, dev_page};
+use crate::memory;
 use crate::metrics::Metrics;
+use crate::revocations::Revocations;
 use crate::session::Rules;
 use crate::shard::{self, ShardHandle, ShardSetup, ToShard};
 
 /// What shards may ask of the exchange before their asking waits.
 const FROM_SHARDS: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
 /// Files that are not sockets of clients: links, listeners, logs.
-const FILES_FOR_OTHERS: u64 = 200;
+const FILES_FOR_OTHERS: usize = 200;
+/// The last of these files, which not even a refusal may use.
+const LAST_FILES: usize = 100;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -40,6 +46,29 @@ pub enum StartError {
     /// Another process has the id.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// A certificate or its key cannot be used.
+    #[error("client.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// A key for tokens cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The address of the published keys is none.
+    #[error("client.token.jwks_public_endpoint {0:?} is not an http or https URL")]
+    Endpoint(String),
+    /// The system's certificate authorities cannot be read.
+    #[error("client.token.jwks_public_endpoint: {0}")]
+    Authorities(std::io::Error),
+}
+
+/// Why what was changed in the configuration cannot be used. Everything stays as it was.
+#[derive(Debug, thiserror::Error)]
+pub enum ReloadError {
+    /// A certificate or its key cannot be used.
+    #[error("client.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// A key for tokens cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
 }
 
 /// A node that runs.
@@ -52,7 +81,15 @@ pub struct DataPlane {
     shards: Vec<(ShardHandle, JoinHandle<()>)>,
     accepting: CancellationToken,
     leaving: Arc<AtomicBool>,
+    doors: Doors,
     tasks: Tasks,
+}
+
+/// What can be read anew while the node runs.
+struct Doors {
+    tls: Option<Arc<ServerTls>>,
+    tokens: Arc<TokenAuthenticator>,
+    published: Option<Arc<PublishedKeys>>,
 }
 
 impl std::fmt::Debug for DataPlane {
@@ -75,17 +112,18 @@ impl DataPlane {
         let mut exposed = prometheus_client::registry::Registry::default();
         metrics.register(&mut exposed);
         let leaving = Arc::new(AtomicBool::new(false));
-        let readiness = readiness(leaving.clone(), metrics.clone());
+        let (rules, doors) = open_doors(&config, &metrics, &tasks)?;
+        let readiness = readiness((leaving.clone(), rules.admission.clone()), &doors, metrics.clone());
         let incarnation = Incarnation::random();
-        let capacity = capacity();
+        let capacity = rules.admission.connection_limit() as u64;
 
         // queue: from shards to the exchange
         let (exchange, from_shards) = byte_queue(FROM_SHARDS);
         let setup = ShardSetup {
             incarnation,
-            rules: rules(&config),
+            rules: rules.clone(),
             metrics: metrics.clone(),
-            front: front(&config, readiness.clone(), metrics.clone()),
+            front: front(&config, readiness.clone(), (rules.admission.clone(), doors.tls.clone())),
             exchange,
             tasks: tasks.clone(),
         };
@@ -96,6 +134,7 @@ impl DataPlane {
             shards: handles.clone(),
             from_shards,
             membership: registry.watch(),
+            rules,
             tasks: tasks.clone(),
         };
         tasks.spawn("exchange", Exchange::run(exchange));
@@ -105,7 +144,10 @@ impl DataPlane {
         let record = NodeRecord { incarnation, capacity };
         registry.register(&config.id, Record::Node(record)).await?;
         let accepting = CancellationToken::new();
-        tasks.spawn("client listener", listener::accept(clients, handles, accepting.clone()));
+        tasks.spawn(
+            "client listener",
+            listener::accept(clients, handles, files().saturating_sub(LAST_FILES), accepting.clone()),
+        );
         info!(node = %config.id, %client_address, %admin_address, "the data plane runs");
         let id = config.id;
         Ok(Self {
@@ -117,8 +159,22 @@ impl DataPlane {
             shards,
             accepting,
             leaving,
+            doors,
             tasks,
         })
+    }
+
+    /// Reads certificates and token keys anew, for handshakes and tokens that come from now on. Other changes of
+    /// the configuration count from the next start.
+    ///
+    /// # Errors
+    /// Says what cannot be used. Then everything stays as it was.
+    pub fn reload(&self, client: &ClientConfig) -> Result<(), ReloadError> {
+        if let Some(tls) = &self.doors.tls {
+            tls.reload()?;
+        }
+        self.doors.tokens.reload(&client.token)?;
+        Ok(())
     }
 
     /// Where clients connect.
@@ -180,41 +236,98 @@ fn link_setup(
     }
 }
 
-fn rules(config: &DataPlaneConfig) -> Arc<Rules> {
-    let secret = &config.client.token.hmac_secret_key;
-    let authenticator =
-        (!secret.is_empty()).then(|| Arc::new(JwtAuthenticator::new(secret)) as Arc<dyn Authenticator>);
-    Arc::new(Rules { client: config.client.clone(), channels: config.channels.clone(), authenticator })
+/// Reads certificates and keys, and begins to watch what decides who is let in.
+fn open_doors(
+    config: &DataPlaneConfig,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<(Arc<Rules>, Doors), StartError> {
+    let client = &config.client;
+    let most = files().saturating_sub(FILES_FOR_OTHERS);
+    let admission = Arc::new(Admission::new(client, most, metrics.clients.clone()));
+    if let Some(limit) = memory::limit(config.memory_limit) {
+        tasks.spawn("memory", until(tasks.stopping(), memory::watch(limit, admission.clone())));
+    }
+    let published = published_keys(client, metrics, tasks)?;
+    let tokens = Arc::new(TokenAuthenticator::new(&client.token, published.clone())?);
+    let tls = ServerTls::load(&client.tls, &["http/1.1"])?.map(Arc::new);
+    let rules = Rules {
+        client: client.clone(),
+        channels: config.channels.clone(),
+        authenticator: tokens.clone(),
+        revocations: Arc::new(Revocations::default()),
+        admission,
+    };
+    Ok((Arc::new(rules), Doors { tls, tokens, published }))
 }
 
-fn front(config: &DataPlaneConfig, readiness: Readiness, metrics: Metrics) -> Arc<Front> {
+/// Keys that are published elsewhere, with the task that reads them.
+fn published_keys(
+    client: &ClientConfig,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Option<Arc<PublishedKeys>>, StartError> {
+    let endpoint = &client.token.jwks_public_endpoint;
+    if endpoint.is_empty() {
+        return Ok(None);
+    }
+    let url = endpoint.parse().ok().filter(|url: &hyper::Uri| {
+        matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
+    });
+    let url = url.ok_or_else(|| StartError::Endpoint(endpoint.clone()))?;
+    let http = http_client().map_err(StartError::Authorities)?;
+    let published = Arc::new(PublishedKeys::new(metrics.tokens.clone()));
+    tasks.spawn("token keys", until(tasks.stopping(), published.clone().keep(url, http)));
+    Ok(Some(published))
+}
+
+/// Runs something that has no end of its own.
+async fn until(stopping: CancellationToken, endless: impl Future<Output = ()>) {
+    tokio::select! {
+        () = stopping.cancelled() => {}
+        () = endless => {}
+    }
+}
+
+fn front(
+    config: &DataPlaneConfig,
+    readiness: Readiness,
+    (admission, tls): (Arc<Admission>, Option<Arc<ServerTls>>),
+) -> Arc<Front> {
     let origins = if config.dev.is_some() {
         OriginRule::LoopbackOnly
     } else {
         OriginRule::Listed(config.client.allowed_origins.clone())
     };
-    let handshake_timeout = config.client.handshake_timeout.0;
     let dev_page = config.dev.as_ref().map(dev_page);
-    Arc::new(Front { origins, readiness, dev_page, handshake_timeout, metrics })
+    Arc::new(Front { origins, readiness, dev_page, tls, client: config.client.clone(), admission })
 }
 
-/// A node is ready while it stays and has a link: without one it can connect clients but not subscribe them.
-fn readiness(leaving: Arc<AtomicBool>, metrics: Metrics) -> Readiness {
+/// A node is ready while it stays, can take connections, can verify tokens, and has a link: without one it can
+/// connect clients but not subscribe them.
+fn readiness(
+    (leaving, admission): (Arc<AtomicBool>, Arc<Admission>),
+    doors: &Doors,
+    metrics: Metrics,
+) -> Readiness {
+    let published = doors.published.clone();
     Arc::new(move || {
         if leaving.load(Ordering::Relaxed) {
             Err("shutting down")
         } else if metrics.links.linked.get() == 0 {
             Err("no link to a control-plane replica")
+        } else if published.as_ref().is_some_and(|published| !published.is_loaded()) {
+            Err("the published token keys have not been read yet")
         } else {
-            Ok(())
+            admission.readiness()
         }
     })
 }
 
-/// How many connections the process has files for.
-fn capacity() -> u64 {
+/// How many files the process may open.
+fn files() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()).and_then(|soft| soft.parse().ok());
-    soft.unwrap_or(1024u64).saturating_sub(FILES_FOR_OTHERS)
+    soft.unwrap_or(1024)
 }

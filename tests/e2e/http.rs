@@ -55,7 +55,7 @@ fn a_request_that_does_not_ask_for_a_websocket_is_told_that_this_is_one() {
         let (status, _) = Handshake::default().method(method).answer(server.clients);
         assert!((400..500).contains(&status), "{method}: {status}");
     }
-    assert!(server.metric("fanfare_node_handshakes_refused_total") >= 8.0);
+    assert!(server.metric("fanfare_node_refused_total") >= 8.0);
 }
 
 #[test]

@@ -108,7 +108,7 @@ fn who_is_gone_while_much_waits_leaves_nothing_behind() {
 
 #[test]
 fn who_asks_and_asks_and_never_reads_the_answers_is_cut() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_with(&["client.command_rate_limit=0"]);
     let mut bystander = Bystander::of(&server);
     let commands = [r#"{"id":7,"rpc":{}}"#; 3000].join("\n");
     for flood in [Frame::new(TEXT, commands), Frame::new(PING, [b'p'; 125])] {
@@ -185,7 +185,7 @@ fn who_is_told_to_go_and_stays_is_shown_out() {
 fn who_publishes_without_a_pause_is_answered_every_time() {
     const MESSAGES: usize = 40;
     const COMMANDS: usize = 500;
-    let server = Sandbox::start();
+    let server = Sandbox::start_with(&["client.command_rate_limit=0"]);
     let mut bystander = Bystander::of(&server);
     let mut stranger = WebSocket::connect(server.clients);
     let mut reader = stranger.second_hand();
@@ -211,7 +211,7 @@ fn who_publishes_without_a_pause_is_answered_every_time() {
 // Joining and leaving overtake each other on the way to the channel's owner, and the last word must win.
 #[test]
 fn who_comes_and_goes_without_a_pause_ends_where_it_said_last() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_with(&["client.command_rate_limit=0"]);
     let mut clients: Vec<_> = (0..4).map(|_| WebSocket::connect(server.clients)).collect();
     for round in 0..20 {
         for client in &mut clients {

@@ -42,7 +42,7 @@ assert.equal(asked, 1);
 assert.equal(late.disconnected.items.length, 0);
 
 // An invalid token ends the connection for good.
-for (const invalid of [token({ sub: '42' }, 'another secret'), 'not.a.token', token({ sub: '42', channels: ['a'] })]) {
+for (const invalid of [token({ sub: '42' }, 'another secret'), 'not.a.token', token({ sub: '42', channels: ['#43'] })]) {
   const refused = open({ token: invalid });
   assert.equal((await refused.disconnected.count(1)).code, 3500);
   assert.equal(refused.client.state, 'disconnected');

@@ -59,7 +59,7 @@ async def expired_tokens_are_replaced(api):
 
 
 async def invalid_tokens_end_the_connection():
-    for invalid in (token({"sub": "42"}, "another secret"), "not.a.token", token({"sub": "42", "channels": ["a"]})):
+    for invalid in (token({"sub": "42"}, "another secret"), "not.a.token", token({"sub": "42", "channels": ["#43"]})):
         refused = Recorded(token=invalid)
         await refused.client.connect()
         assert (await refused.disconnected.count(1)).code == 3500

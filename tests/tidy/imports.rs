@@ -156,8 +156,11 @@ fn may_name_tonic(path: &str) -> bool {
 }
 
 fn in_one_file(sources: &[Source]) -> Vec<String> {
-    let product =
-        sources.iter().filter(|source| source.path.contains("/src/") && !source.path.starts_with("tests/"));
+    let is_product = |source: &&Source| {
+        let path = &source.path;
+        path.contains("/src/") && !path.starts_with("tests/") && !path.ends_with("_tests.rs")
+    };
+    let product = sources.iter().filter(is_product);
     let product: Vec<&Source> = product.collect();
     let mut found = Vec::new();
     for name in IN_ONE_FILE {

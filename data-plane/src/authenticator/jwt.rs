@@ -1,134 +1,153 @@
-//! Tokens signed with a shared secret (JWT, HS256), with the claims that Centrifugo's users know.
+//! Signatures of JSON Web Tokens: HS, RS, PS and ES with 256, 384 and 512 bits, and EdDSA.
 
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
-
-use bytes::Bytes;
-use jsonwebtoken::{Algorithm, DecodingKey, Validation, decode};
+use base64::Engine as _;
+use base64::prelude::BASE64_URL_SAFE_NO_PAD;
+use jsonwebtoken::jwk::{AlgorithmParameters, EllipticCurve, Jwk, JwkSet, PublicKeyUse};
+use jsonwebtoken::{Algorithm, DecodingKey};
+use p521::ecdsa::signature::Verifier as _;
+use p521::pkcs8::DecodePublicKey as _;
 use serde::Deserialize;
-use serde_json::value::RawValue;
-
-use super::{Authenticator, Denied, Identity};
-use fanfare_cluster::channel::MAX_USER_BYTES;
 
 /// A token is at most this long, in bytes: what is longer is not looked at.
-const MAX_TOKEN: usize = 16 * 1024;
+const MAX_TOKEN: usize = 16 << 10;
 
-/// Verifies tokens of one secret.
-pub(crate) struct JwtAuthenticator {
-    key: DecodingKey,
-    validation: Validation,
+/// A token taken apart, before anything of it is believed.
+#[derive(Debug)]
+pub(super) struct Parts<'a> {
+    header: Header,
+    message: &'a str,
+    signature: &'a str,
+    /// The claims as JSON.
+    pub(super) claims: Vec<u8>,
 }
 
-/// The claims that this version acts upon. Others that would grant something make the token invalid.
 #[derive(Debug, Deserialize)]
-struct Claims {
-    #[serde(default)]
-    sub: String,
-    exp: Option<u64>,
-    nbf: Option<u64>,
-    info: Option<Box<RawValue>>,
-    channels: Option<Box<RawValue>>,
-    subs: Option<Box<RawValue>>,
-    caps: Option<Box<RawValue>>,
-    channel: Option<Box<RawValue>>,
-    b64info: Option<Box<RawValue>>,
-    expire_at: Option<Box<RawValue>>,
+struct Header {
+    alg: String,
+    kid: Option<String>,
+    /// Extensions that must be understood. We understand none.
+    crit: Option<serde::de::IgnoredAny>,
 }
 
-impl JwtAuthenticator {
-    pub(crate) fn new(secret: &str) -> Self {
-        let mut validation = Validation::new(Algorithm::HS256);
-        validation.required_spec_claims.clear();
-        // Times are checked below, because "expired" has another answer than "invalid".
-        validation.validate_exp = false;
-        validation.validate_nbf = false;
-        validation.validate_aud = false;
-        Self { key: DecodingKey::from_secret(secret.as_bytes()), validation }
+impl<'a> Parts<'a> {
+    /// Takes a token apart; `None` if it is none, or too long.
+    pub(super) fn of(token: &'a str) -> Option<Self> {
+        if token.len() > MAX_TOKEN {
+            return None;
+        }
+        let (message, signature) = token.rsplit_once('.')?;
+        let (header, claims) = message.split_once('.')?;
+        let header: Header = serde_json::from_slice(&BASE64_URL_SAFE_NO_PAD.decode(header).ok()?).ok()?;
+        let claims = BASE64_URL_SAFE_NO_PAD.decode(claims).ok()?;
+        header.crit.is_none().then_some(Self { header, message, signature, claims })
+    }
+
+    /// The name of the key it was signed with, if it says so.
+    pub(super) fn kid(&self) -> Option<&str> {
+        self.header.kid.as_deref()
+    }
+
+    /// Whether the key can have made the signature, and has.
+    pub(super) fn is_signed_by(&self, key: &Key) -> bool {
+        match (&key.0, self.header.alg.as_str()) {
+            (Kind::P521(key), "ES512") => {
+                let signature = BASE64_URL_SAFE_NO_PAD.decode(self.signature).ok();
+                let signature = signature.and_then(|bytes| p521::ecdsa::Signature::from_slice(&bytes).ok());
+                signature.is_some_and(|signature| key.verify(self.message.as_bytes(), &signature).is_ok())
+            }
+            // "none" is no algorithm here, and a public key never serves as a shared secret: the key's family decides.
+            (Kind::Other { key, only }, algorithm) => algorithm.parse().is_ok_and(|algorithm: Algorithm| {
+                let fits = algorithm.family() == key.family() && only.is_none_or(|only| only == algorithm);
+                let message = self.message.as_bytes();
+                fits && jsonwebtoken::crypto::verify(self.signature, message, key, algorithm).unwrap_or(false)
+            }),
+            (Kind::P521(_), _) => false,
+        }
     }
 }
 
-impl Authenticator for JwtAuthenticator {
-    fn authenticate(&self, token: &str, now: SystemTime) -> Result<Option<Identity>, Denied> {
-        if token.len() > MAX_TOKEN {
-            return Err(Denied::Invalid);
+/// A key that can verify signatures.
+#[derive(Clone)]
+pub(super) struct Key(Kind);
+
+#[derive(Clone)]
+enum Kind {
+    /// The library does not know this curve.
+    P521(p521::ecdsa::VerifyingKey),
+    /// A key of a set may be for one algorithm only.
+    Other { key: DecodingKey, only: Option<Algorithm> },
+}
+
+/// What a PEM text must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Expected {
+    Rsa,
+    Ecdsa,
+    EdDsa,
+    Any,
+}
+
+impl Key {
+    /// A shared secret.
+    pub(super) fn secret(secret: &[u8]) -> Self {
+        DecodingKey::from_secret(secret).into()
+    }
+
+    /// A public key in PEM; `None` if it is not what is expected.
+    pub(super) fn public(pem: &str, expected: Expected) -> Option<Self> {
+        let any = expected == Expected::Any;
+        let bytes = pem.as_bytes();
+        let rsa = || DecodingKey::from_rsa_pem(bytes).ok().map(Self::from);
+        let p521 = || {
+            let key = p521::PublicKey::from_public_key_pem(pem).ok()?;
+            p521::ecdsa::VerifyingKey::from_affine(*key.as_affine()).ok().map(|key| Self(Kind::P521(key)))
+        };
+        let ecdsa = || p521().or_else(|| DecodingKey::from_ec_pem(bytes).ok().map(Self::from));
+        let eddsa = || DecodingKey::from_ed_pem(bytes).ok().map(Self::from);
+        let try_if = |wanted: bool, read: &dyn Fn() -> Option<Self>| if wanted { read() } else { None };
+        try_if(any || expected == Expected::EdDsa, &eddsa)
+            .or_else(|| try_if(any || expected == Expected::Ecdsa, &ecdsa))
+            .or_else(|| try_if(any || expected == Expected::Rsa, &rsa))
+    }
+
+    /// The public keys of a published set, by their names. Those that are not for signatures or of kinds that
+    /// are not known are left out; so are shared secrets, which nobody may publish.
+    pub(super) fn read_set(json: &[u8]) -> Option<Vec<(Option<String>, Self)>> {
+        let set: JwkSet = serde_json::from_slice(json).ok()?;
+        let keys = set.keys.iter().filter_map(|jwk| Some((jwk.common.key_id.clone(), Self::of_set(jwk)?)));
+        Some(keys.collect())
+    }
+
+    fn of_set(jwk: &Jwk) -> Option<Self> {
+        if jwk.common.public_key_use.as_ref().is_some_and(|usage| *usage != PublicKeyUse::Signature) {
+            return None;
         }
-        let decoded = decode::<Claims>(token, &self.key, &self.validation).map_err(|_| Denied::Invalid)?;
-        let claims = decoded.claims;
-        let later = [
-            &claims.channels,
-            &claims.subs,
-            &claims.caps,
-            &claims.channel,
-            &claims.b64info,
-            &claims.expire_at,
-        ];
-        if later.iter().any(|claim| claim.is_some()) {
-            return Err(Denied::Invalid);
+        match &jwk.algorithm {
+            AlgorithmParameters::EllipticCurve(point) if point.curve == EllipticCurve::P521 => {
+                let coordinate = |text: &str| BASE64_URL_SAFE_NO_PAD.decode(text).ok();
+                let uncompressed = [vec![4], coordinate(&point.x)?, coordinate(&point.y)?].concat();
+                p521::ecdsa::VerifyingKey::from_sec1_bytes(&uncompressed)
+                    .ok()
+                    .map(|key| Self(Kind::P521(key)))
+            }
+            AlgorithmParameters::OctetKey(_) | AlgorithmParameters::Other(_) => None,
+            _ => {
+                let only = match &jwk.common.key_algorithm {
+                    Some(name) => Some(name.to_string().parse().ok()?),
+                    None => None,
+                };
+                DecodingKey::from_jwk(jwk).ok().map(|key| Self(Kind::Other { key, only }))
+            }
         }
-        let now = now.duration_since(UNIX_EPOCH).unwrap_or(Duration::ZERO).as_secs();
-        if claims.exp.is_some_and(|exp| exp <= now) {
-            return Err(Denied::Expired);
-        }
-        if claims.nbf.is_some_and(|nbf| nbf > now) {
-            return Err(Denied::Invalid);
-        }
-        if claims.sub.is_empty() {
-            return Ok(None);
-        }
-        if claims.sub.len() > MAX_USER_BYTES || claims.sub.chars().any(char::is_control) {
-            return Err(Denied::Invalid);
-        }
-        let info = claims.info.map_or(Bytes::new(), |info| Bytes::from(info.get().to_owned()));
-        Ok(Some(Identity { user: claims.sub.into(), info, expires_at: claims.exp }))
+    }
+}
+
+impl From<DecodingKey> for Key {
+    fn from(key: DecodingKey) -> Self {
+        Self(Kind::Other { key, only: None })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use jsonwebtoken::{EncodingKey, Header, encode};
-    use serde_json::json;
-
-    fn token(claims: &serde_json::Value, secret: &str) -> String {
-        encode(&Header::new(Algorithm::HS256), claims, &EncodingKey::from_secret(secret.as_bytes())).unwrap()
-    }
-
-    fn authenticate(claims: &serde_json::Value) -> Result<Option<Identity>, Denied> {
-        let now = UNIX_EPOCH + Duration::from_secs(1_000);
-        JwtAuthenticator::new("secret").authenticate(&token(claims, "secret"), now)
-    }
-
-    #[test]
-    fn a_good_token_names_its_user() {
-        let identity =
-            authenticate(&json!({"sub": "42", "exp": 2_000, "info": {"name": "Ann"}})).unwrap().unwrap();
-        assert_eq!((&*identity.user, identity.expires_at), ("42", Some(2_000)));
-        assert_eq!(identity.info, r#"{"name":"Ann"}"#);
-        assert_eq!(authenticate(&json!({})), Ok(None), "a token without a user is anonymous");
-    }
-
-    #[test]
-    fn expired_is_another_answer_than_invalid() {
-        assert_eq!(authenticate(&json!({"sub": "42", "exp": 1_000})), Err(Denied::Expired));
-        assert_eq!(authenticate(&json!({"sub": "42", "nbf": 1_001})), Err(Denied::Invalid));
-    }
-
-    #[test]
-    fn forged_and_unsigned_tokens_are_invalid() {
-        let verifier = JwtAuthenticator::new("secret");
-        let now = SystemTime::now();
-        let unsigned = "eyJhbGciOiJub25lIiwidHlwIjoiSldUIn0.eyJzdWIiOiI0MiJ9.";
-        for bad in
-            ["", "x", "a.b.c", unsigned, &token(&json!({"sub": "42"}), "other"), &"x".repeat(MAX_TOKEN + 1)]
-        {
-            assert_eq!(verifier.authenticate(bad, now), Err(Denied::Invalid), "{bad:.20}");
-        }
-    }
-
-    #[test]
-    fn claims_that_ask_for_more_than_this_version_can_do_are_refused() {
-        for claim in ["channels", "subs", "caps", "channel", "b64info", "expire_at"] {
-            assert_eq!(authenticate(&json!({"sub": "42", claim: ["x"]})), Err(Denied::Invalid), "{claim}");
-        }
-    }
-}
+#[path = "jwt_tests.rs"]
+mod tests;

@@ -26,6 +26,16 @@ impl Outbound {
         Self { frames: VecDeque::from([rest]), bytes, head_begun: begun, ..Self::default() }
     }
 
+    /// Puts what a direct write has left of other frames in front. No receipt waits for those.
+    pub(crate) fn put_in_front(&mut self, first: Self) {
+        self.bytes += first.bytes;
+        self.head_begun = first.head_begun;
+        self.marks.iter_mut().for_each(|(at, _)| *at += first.bytes as u64);
+        for frame in first.frames.into_iter().rev() {
+            self.frames.push_front(frame);
+        }
+    }
+
     /// How many bytes wait.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
@@ -95,6 +105,20 @@ mod tests {
         assert_eq!(done, [1]);
         outbound.advance(5, |receipt| done.push(receipt));
         assert_eq!((done.as_slice(), outbound.head()), ([1, 2].as_slice(), None));
+    }
+
+    #[test]
+    fn what_comes_in_front_goes_first_and_receipts_wait_for_it() {
+        let mut held = Outbound::default();
+        held.push(frame(5));
+        held.mark(1);
+        held.put_in_front(Outbound::begin(frame(10), true));
+        assert_eq!((held.bytes(), held.head().map(Bytes::len)), (15, Some(10)));
+        let mut done = Vec::new();
+        held.advance(10, |receipt| done.push(receipt));
+        assert!(done.is_empty());
+        held.advance(5, |receipt| done.push(receipt));
+        assert_eq!(done, [1]);
     }
 
     #[test]

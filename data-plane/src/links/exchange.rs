@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, byte_queue};
@@ -19,10 +19,13 @@ use tracing::{debug, error};
 use super::dialler::{Event, FromReplica, LinkSetup, Session, keep};
 use super::follows::{Action, Follows};
 use super::node_receipts::{Asked, NodeReceipts};
+use super::publishes::Publishes;
 use super::{Ask, FromShard, ShardIndex};
-use crate::codes::error::{INTERNAL, TOO_MANY_REQUESTS};
+use crate::authenticator::unix_seconds;
+use crate::codes::error::INTERNAL;
 use crate::publication::Publication;
-use crate::shard::{Counts, Delivery, ShardHandle, SlotKey, ToShard};
+use crate::session::Rules;
+use crate::shard::{Counts, Delivery, ShardHandle, ToShard};
 
 /// What links may bring before they stop reading.
 const FROM_LINKS: Bounds = Bounds { items: 4_096, bytes: 8 << 20 };
@@ -30,10 +33,6 @@ const FROM_LINKS: Bounds = Bounds { items: 4_096, bytes: 8 << 20 };
 const TICK: Duration = Duration::from_millis(100);
 /// How often load is reported.
 const LOAD_TICKS: u32 = 10;
-/// How long a client's publish waits for its answer.
-const PUBLISH_PATIENCE: Duration = Duration::from_secs(4);
-/// Clients' publishes that may wait for an answer.
-const MAX_PUBLISHES: usize = 65_536;
 /// How long a shard may stand still. A full inbox alone is no fault: it may have much to deliver.
 const INBOX_PATIENCE: Duration = Duration::from_secs(10);
 
@@ -43,29 +42,20 @@ pub(crate) struct ExchangeSetup {
     pub(crate) shards: Vec<ShardHandle>,
     pub(crate) from_shards: Receiver<Ask>,
     pub(crate) membership: MembershipWatch,
+    pub(crate) rules: Arc<Rules>,
     pub(crate) tasks: Tasks,
-}
-
-/// A client's publish that waits for its answer.
-struct Publishing {
-    shard: ShardIndex,
-    key: SlotKey,
-    id: u32,
-    replica: MemberId,
-    since: Instant,
 }
 
 /// The exchange. It owns what the node follows, and so the order in which shards see things.
 pub(crate) struct Exchange {
     setup: ExchangeSetup,
     started: Instant,
-    follows: Follows,
+    pub(super) follows: Follows,
     receipts: NodeReceipts,
-    sessions: HashMap<MemberId, Session>,
+    pub(super) sessions: HashMap<MemberId, Session>,
     /// The link tasks, by replica; each ends when its token is cancelled.
     dialled: HashMap<MemberId, (ReplicaRecord, CancellationToken)>,
-    publishing: HashMap<u64, Publishing>,
-    last_ticket: u64,
+    pub(super) publishes: Publishes,
     to_self: Sender<FromReplica>,
     ticks: u32,
 }
@@ -83,8 +73,7 @@ impl Exchange {
             receipts: NodeReceipts::default(),
             sessions: HashMap::new(),
             dialled: HashMap::new(),
-            publishing: HashMap::new(),
-            last_ticket: 0,
+            publishes: Publishes::default(),
             to_self,
             ticks: 0,
         };
@@ -153,7 +142,7 @@ impl Exchange {
                 if self.follows.is_current(&replica, session) {
                     self.sessions.remove(&replica);
                     self.follows.link_down(&replica, session);
-                    self.fail_publishes(|publishing| publishing.replica == replica).await;
+                    self.fail_publishes(|one| one.replica == replica).await;
                 }
             }
             Event::Said { session, message } => {
@@ -186,7 +175,12 @@ impl Exchange {
                     self.carry_out(actions).await;
                 }
             }
-            Message::Welcome(_) | Message::Act(_) | Message::Inspect(_) | Message::Revocations(_) => {}
+            Message::Act(act) => self.act(&replica, session, act).await,
+            Message::Inspect(inspect) => self.inspect(&replica, session, inspect).await,
+            Message::Revocations(link::Revocations { revocations }) => {
+                self.setup.rules.revocations.add(revocations);
+            }
+            Message::Welcome(_) => {}
         }
     }
 
@@ -200,9 +194,12 @@ impl Exchange {
         if shards.is_empty() {
             return self.answer(replica, asked, Counts::default());
         }
-        let receipt = (deliver.receipt != 0).then(|| self.receipts.open(asked, shards.len()));
+        let receipt = self.open_receipt(asked, shards.len());
         let exclude = deliver.exclude.iter().filter_map(|id| ConnectionId::try_from(&id[..]).ok()).collect();
-        let delivery = Delivery { publication: Arc::new(Publication::new(channel, wire)), exclude, receipt };
+        // Who does not know of personal channels gets their publications as messages.
+        let as_message = channel.is_personal() && !self.setup.rules.client.user_personal_channel;
+        let publication = Arc::new(Publication::new(channel, wire, as_message));
+        let delivery = Delivery { publication, exclude, receipt };
         let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
         for shard in shards {
             self.to_shard(shard, ToShard::Deliver { delivery: delivery.clone(), receipt_within }).await;
@@ -220,7 +217,7 @@ impl Exchange {
         if usize::from(id.shard()) >= self.setup.shards.len() {
             return self.answer(replica, asked, Counts::default());
         }
-        let receipt = (deliver.receipt != 0).then(|| self.receipts.open(asked, 1));
+        let receipt = self.open_receipt(asked, 1);
         let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
         let data: Bytes = deliver.data;
         self.to_shard(ShardIndex(id.shard()), ToShard::DeliverTo { id, data, receipt, receipt_within }).await;
@@ -239,52 +236,17 @@ impl Exchange {
                 self.publish(shard, (key, id), channel, publication).await;
             }
             FromShard::Receipt { receipt, counts } => {
-                if let Some((asked, counts)) = self.receipts.answer(receipt, counts) {
-                    let replica = self.sessions.iter().find(|(_, session)| session.number == asked.session);
-                    if let Some(replica) = replica.map(|(replica, _)| replica.clone()) {
-                        self.answer(&replica, asked, counts);
-                    }
+                if let Some((asked, counts)) = self.receipts.answer(receipt, counts)
+                    && let Some(replica) = self.replica_of(asked)
+                {
+                    self.answer(&replica, asked, counts);
                 }
             }
-        }
-    }
-
-    async fn publish(
-        &mut self,
-        shard: ShardIndex,
-        (key, id): (SlotKey, u32),
-        channel: ChannelName,
-        publication: link::Publication,
-    ) {
-        let owner = self.follows.linked_owner(&channel).cloned();
-        let session = owner.as_ref().and_then(|owner| self.sessions.get(owner));
-        // The rest of the link's queue is left to what must not wait: follows, receipts.
-        let session = session.filter(|session| session.has_room_for_publishes());
-        let (Some(replica), Some(session), true) =
-            (owner.clone(), session, self.publishing.len() < MAX_PUBLISHES)
-        else {
-            let code = if owner.is_some() { TOO_MANY_REQUESTS } else { INTERNAL }.code.into();
-            return self.to_shard(shard, ToShard::Published { key, id, code }).await;
-        };
-        self.last_ticket += 1;
-        let ticket = self.last_ticket;
-        let (channel, publication) = (channel.as_str().to_owned(), Some(publication));
-        session.send(open_request::Message::Publish(link::Publish { ticket, channel, publication }));
-        self.publishing.insert(ticket, Publishing { shard, key, id, replica, since: Instant::now() });
-    }
-
-    async fn published(&mut self, ticket: u64, code: u32) {
-        if let Some(Publishing { shard, key, id, .. }) = self.publishing.remove(&ticket) {
-            self.to_shard(shard, ToShard::Published { key, id, code }).await;
-        }
-    }
-
-    /// Publishes that will have no answer any more get a temporary error; they are never sent again.
-    async fn fail_publishes(&mut self, failed: impl Fn(&Publishing) -> bool) {
-        let tickets: Vec<u64> =
-            self.publishing.iter().filter(|(_, one)| failed(one)).map(|(id, _)| *id).collect();
-        for ticket in tickets {
-            self.published(ticket, INTERNAL.code.into()).await;
+            FromShard::Inspected { asked, connection } => {
+                if let Some(replica) = self.replica_of(asked) {
+                    self.inspected(&replica, asked, connection.map(|connection| *connection));
+                }
+            }
         }
     }
 
@@ -292,11 +254,11 @@ impl Exchange {
         let mut actions = Vec::new();
         self.follows.tick(self.started.elapsed(), &mut actions);
         self.carry_out(actions).await;
-        let now = Instant::now();
-        self.fail_publishes(|publishing| now.duration_since(publishing.since) > PUBLISH_PATIENCE).await;
+        self.fail_late_publishes().await;
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(LOAD_TICKS) {
             let connections = self.setup.shards.iter().map(|shard| shard.sockets() as u64).sum();
+            self.setup.rules.revocations.forget_old(unix_seconds(SystemTime::now()));
             let load = link::Load { connections, capacity: self.setup.link.capacity };
             for session in self.sessions.values() {
                 session.send(open_request::Message::Load(load));
@@ -304,16 +266,37 @@ impl Exchange {
         }
     }
 
-    fn answer(&self, replica: &MemberId, asked: Asked, Counts { written, pending, cut }: Counts) {
-        let session = self.sessions.get(replica).filter(|session| session.number == asked.session);
-        if let Some(session) = session.filter(|_| asked.id != 0) {
-            session.send(open_request::Message::Receipt(link::Receipt {
-                id: asked.id,
-                written,
-                pending,
-                cut,
-            }));
+    /// Who has asked, if its session still stands.
+    fn replica_of(&self, asked: Asked) -> Option<MemberId> {
+        let replica = self.sessions.iter().find(|(_, session)| session.number == asked.session);
+        replica.map(|(replica, _)| replica.clone())
+    }
+
+    pub(super) fn answer(&self, replica: &MemberId, asked: Asked, counts: Counts) {
+        if asked.id != 0 {
+            let Counts { written, pending, cut } = counts;
+            let receipt = link::Receipt { id: asked.id, written, pending, cut };
+            self.say_in(replica, asked.session, open_request::Message::Receipt(receipt));
         }
+    }
+
+    /// Says something that belongs to a session, if that still stands.
+    pub(super) fn say_in(&self, replica: &MemberId, session: u64, message: open_request::Message) {
+        if let Some(session) = self.sessions.get(replica).filter(|known| known.number == session) {
+            session.send(message);
+        }
+    }
+
+    pub(super) fn shards_of(&self, channel: &ChannelName) -> Vec<ShardIndex> {
+        self.follows.interested(channel).collect()
+    }
+
+    pub(super) fn shard_count(&self) -> usize {
+        self.setup.shards.len()
+    }
+
+    pub(super) fn open_receipt(&mut self, asked: Asked, shards: usize) -> Option<u64> {
+        (asked.id != 0).then(|| self.receipts.open(asked, shards))
     }
 
     async fn carry_out(&mut self, actions: Vec<Action>) {
@@ -348,7 +331,7 @@ impl Exchange {
     }
 
     /// Puts something into a shard's inbox, and waits while it is full: the links stop reading meanwhile.
-    async fn to_shard(&self, shard: ShardIndex, message: ToShard) {
+    pub(super) async fn to_shard(&self, shard: ShardIndex, message: ToShard) {
         let Some(handle) = self.setup.shards.get(usize::from(shard.0)) else { return };
         let mut sending = std::pin::pin!(handle.inbox().send(message));
         loop {

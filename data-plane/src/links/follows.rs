@@ -228,6 +228,15 @@ impl Follows {
         (0..64).filter(move |shard| joined & (1 << shard) != 0).map(ShardIndex)
     }
 
+    /// The shards that have joined the channel or wait for it.
+    pub(crate) fn interested(&self, channel: &ChannelName) -> impl Iterator<Item = ShardIndex> + use<> {
+        let followed = self.channels.get(channel);
+        let shards = followed.map_or(0, |followed| {
+            followed.waiting.iter().fold(followed.joined, |shards, waiting| shards | 1 << waiting.shard.0)
+        });
+        (0..64).filter(move |shard| shards & (1 << shard) != 0).map(ShardIndex)
+    }
+
     /// Time has passed: gives up joins that have waited too long, unfollows what nobody wants.
     pub(crate) fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         self.give_up_joins(now, actions);

@@ -1,20 +1,23 @@
 //! The connections of a shard, and how bytes reach their sockets: at once if they can, else through a bounded queue.
 
 use std::io::ErrorKind;
-use std::net::Shutdown;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
 use fanfare_cluster::connection_id::ConnectionId;
 use slab::Slab;
 use smallvec::SmallVec;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::SlotKey;
+use super::allowance::Allowance;
 use super::book::Book;
 use super::delivery::{Sockets, Written};
+use super::grants::Grants;
+use super::profile::Profile;
 use crate::connection::outbound::Outbound;
+use crate::connection::socket::Socket;
 use crate::encoding::{Encoding, Manner};
+use crate::frame::Framed;
 use crate::metrics::Metrics;
 use crate::session::Session;
 
@@ -32,17 +35,29 @@ pub(crate) struct Subscription {
 #[derive(Debug)]
 pub(crate) struct Connection {
     pub(crate) id: ConnectionId,
-    write: OwnedWriteHalf,
+    socket: Socket,
     /// Exists only while something waits.
     outbound: Option<Box<Outbound>>,
     pub(crate) session: Session,
     pub(crate) subscriptions: SmallVec<[Subscription; 1]>,
-    /// The tick of the wheel's entry that counts: others of it are forgotten.
-    pub(crate) armed: u32,
+    /// What tokens have granted for single subscriptions.
+    pub(crate) grants: Grants,
+    pub(crate) profile: Profile,
+    pub(crate) allowance: Allowance,
+    pub(crate) timers: Timers,
     serial: u32,
     pub(crate) manner: Manner,
     /// A close frame is on its way; nothing else is written any more.
     pub(crate) closing: bool,
+}
+
+/// When a connection wants to be looked at.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Timers {
+    /// The tick of the wheel's entry that counts: others of it are forgotten.
+    pub(crate) armed: u32,
+    /// The same for the wheel of what expires.
+    pub(crate) expiry_armed: u32,
     /// What is due next is the answer to a ping.
     pub(crate) pong_due: bool,
 }
@@ -53,6 +68,8 @@ pub(crate) struct Connections {
     slots: Slab<Connection>,
     last_serial: u32,
     queue_limit: usize,
+    /// The ping of each encoding, and the ping frame.
+    pings: [Framed; 3],
     /// Connections whose socket has stopped taking bytes: each needs somebody to wait for it.
     pub(crate) blocked: Vec<SlotKey>,
     /// Connections for which too much waits.
@@ -62,7 +79,9 @@ pub(crate) struct Connections {
 
 impl Connections {
     pub(crate) fn new(queue_limit: usize, metrics: Metrics) -> Self {
+        let ping = |encoding: Encoding| Framed::message(encoding.is_text(), encoding.empty_message());
         Self {
+            pings: [ping(Encoding::Json), ping(Encoding::Protobuf), Framed::ping()],
             slots: Slab::new(),
             last_serial: 0,
             queue_limit,
@@ -75,8 +94,8 @@ impl Connections {
     /// Adds a connection whose handshake is done. `id` makes its id from its slot.
     pub(crate) fn insert(
         &mut self,
-        write: OwnedWriteHalf,
-        manner: Manner,
+        socket: Socket,
+        (manner, session): (Manner, Session),
         id: impl FnOnce(usize) -> ConnectionId,
     ) -> SlotKey {
         self.last_serial = self.last_serial.wrapping_add(1);
@@ -84,15 +103,17 @@ impl Connections {
         let key = SlotKey { slot: entry.key() as u32, serial: self.last_serial };
         entry.insert(Connection {
             id: id(key.slot as usize),
-            write,
+            socket,
             outbound: None,
-            session: Session::default(),
+            session,
             subscriptions: SmallVec::new(),
-            armed: 0,
+            grants: Grants::default(),
+            profile: Profile::default(),
+            allowance: Allowance::default(),
+            timers: Timers::default(),
             serial: key.serial,
             manner,
             closing: false,
-            pong_due: false,
         });
         key
     }
@@ -100,6 +121,12 @@ impl Connections {
     /// The connection, unless it is gone and its slot perhaps another's.
     pub(crate) fn get(&mut self, key: SlotKey) -> Option<&mut Connection> {
         self.slots.get_mut(key.slot as usize).filter(|connection| connection.serial == key.serial)
+    }
+
+    /// The connection in a slot.
+    pub(crate) fn key_of(&self, slot: u32) -> Option<SlotKey> {
+        let connection = self.slots.get(slot as usize)?;
+        Some(SlotKey { slot, serial: connection.serial })
     }
 
     /// The connection with this id.
@@ -140,8 +167,47 @@ impl Connections {
     pub(crate) fn write_last(&mut self, key: SlotKey, frame: &Bytes) {
         // Whether it waits or not makes no difference: the connection has its time to close.
         self.write_any(key.slot, frame, &[]);
+        let Some(connection) = self.get(key) else { return };
+        connection.closing = true;
+        // What was held back until the answer to connect has nobody yet who waits for the socket.
+        if connection.session.is_connecting() && connection.outbound.is_some() {
+            self.blocked.push(key);
+        }
+    }
+
+    /// Pings a connection in its manner.
+    pub(crate) fn ping(&mut self, key: SlotKey) {
+        let Some(connection) = self.get(key) else { return };
+        let manner = connection.manner;
+        let ping = if manner.frame_pings { 2 } else { manner.encoding as usize };
+        let ping = self.pings[ping].bytes().clone();
+        self.write(key.slot, &ping, &[]);
+    }
+
+    /// Keeps everything for a connection back until [`release`](Self::release): nothing shall reach a client
+    /// before the answer to its connect.
+    pub(crate) fn hold_back(&mut self, key: SlotKey) {
+        if let Some(connection) = self.get(key)
+            && connection.outbound.is_none()
+        {
+            connection.outbound = Some(Box::default());
+        }
+    }
+
+    /// Writes `first`, and behind it what was held back.
+    pub(crate) fn release(&mut self, key: SlotKey, first: &Bytes) {
+        let Some(connection) = self.get(key) else { return };
+        let held = connection.outbound.take();
+        self.write_any(key.slot, first, &[]);
+        let Some(connection) = self.get(key) else { return };
+        let Some(mut held) = held.filter(|held| held.bytes() > 0) else { return };
+        if let Some(first) = connection.outbound.take() {
+            held.put_in_front(*first);
+        } else {
+            self.blocked.push(key);
+        }
         if let Some(connection) = self.get(key) {
-            connection.closing = true;
+            connection.outbound = Some(held);
         }
     }
 
@@ -154,7 +220,7 @@ impl Connections {
                 frames.len()
             }
             None => {
-                let gone = match connection.write.try_write(frames) {
+                let gone = match connection.socket.try_write(frames) {
                     Ok(written) if written == frames.len() => return Written::Whole,
                     Ok(written) => written,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
@@ -162,7 +228,8 @@ impl Connections {
                     Err(_) => return Written::Cut,
                 };
                 let rest = frames.slice(gone..);
-                connection.outbound = Some(Box::new(Outbound::begin(rest, gone > 0)));
+                let begun = gone > 0 || connection.socket.has_begun();
+                connection.outbound = Some(Box::new(Outbound::begin(rest, begun)));
                 self.blocked.push(key);
                 frames.len() - gone
             }
@@ -190,11 +257,11 @@ impl Connections {
                 connection.outbound = None;
                 return Poll::Ready(());
             };
-            let stream: &tokio::net::TcpStream = connection.write.as_ref();
-            if std::task::ready!(stream.poll_write_ready(cx)).is_err() {
+            if std::task::ready!(connection.socket.stream().poll_write_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
-            match stream.try_write(head.chunk()) {
+            let chunk = head.chunk();
+            match connection.socket.try_write(chunk) {
                 Ok(written) => {
                     outbound.advance(written, |receipt| book.written(receipt, 1));
                     self.metrics.deliveries.queue_bytes.dec_by(written as i64);
@@ -207,16 +274,19 @@ impl Connections {
 }
 
 impl Connection {
-    /// Ends the socket: for writing, so that the peer sees the end, or for both, so that its own task does.
-    pub(crate) fn shut_down(&self, how: Shutdown) {
-        let stream: &tokio::net::TcpStream = self.write.as_ref();
-        // A socket that is not connected any more needs no end.
-        let _ = socket2::SockRef::from(stream).shutdown(how);
+    /// Its socket.
+    pub(crate) fn socket(&mut self) -> &mut Socket {
+        &mut self.socket
     }
 
     /// Whether something waits to go out.
     pub(crate) fn is_blocked(&self) -> bool {
         self.outbound.is_some()
+    }
+
+    /// How many bytes wait to go out.
+    pub(crate) fn queued_bytes(&self) -> usize {
+        self.outbound.as_ref().map_or(0, |outbound| outbound.bytes())
     }
 
     /// Its subscription to a channel.

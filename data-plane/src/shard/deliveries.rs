@@ -11,7 +11,7 @@ use super::SlotKey;
 use super::clock::ticks;
 use super::delivery::{Delivery, Sockets as _, Swept, Written};
 use super::hub::{Purpose, Waiting};
-use super::replies::{Replies, failed, subscribed};
+use super::replies::{failed, subscribed};
 use super::state::State;
 use crate::codes::error;
 use crate::publication::message_frame;
@@ -42,14 +42,14 @@ impl State {
             }
         }
         for (Waiting { key, purpose }, _) in live {
-            let Some(connection) = self.connections.get(key) else { continue };
-            let encoding = connection.manner.encoding;
-            let mut replies = Replies::new(encoding);
             match purpose {
-                Purpose::Subscribe { id } => replies.add(&subscribed(id)),
-                Purpose::Connect { id } => self.connected(key, id, Some(channel), &mut replies),
+                Purpose::Subscribe { id } => {
+                    let ttl = self.subscription_ttl(key, channel.as_str());
+                    self.reply(key, &subscribed(id, ttl));
+                }
+                Purpose::Connect => self.connect_has_joined(key),
+                Purpose::Backend => self.tell_subscribed(key, channel),
             }
-            self.write_replies(key, &replies);
         }
     }
 
@@ -60,10 +60,14 @@ impl State {
         for Waiting { key, purpose } in waited {
             let Some(connection) = self.connections.get(key) else { continue };
             connection.subscriptions.retain(|subscription| subscription.channel != number);
+            connection.grants.remove(number);
             self.metrics.deliveries.subscriptions.dec();
             match purpose {
                 Purpose::Subscribe { id } => self.reply(key, &failed(id, error::INTERNAL)),
-                Purpose::Connect { id } => self.connect_failed(key, id),
+                Purpose::Connect => self.connect_cannot_join(key),
+                Purpose::Backend => {
+                    tracing::debug!(%channel, "a backend's subscription could not be made: no owner");
+                }
             }
         }
     }

@@ -20,8 +20,10 @@ use super::run::Run;
 pub(crate) enum Purpose {
     /// Its subscribe command.
     Subscribe { id: u32 },
-    /// Its connect command: the channel is its user's personal channel.
-    Connect { id: u32 },
+    /// Its connect command: the channel is one of its server-side subscriptions.
+    Connect,
+    /// A backend, which does not wait for it.
+    Backend,
 }
 
 /// A connection that waits until the shard has joined a channel.
@@ -81,6 +83,33 @@ impl Hub {
     /// The channel's number here, if anybody subscribes to it or waits for it.
     pub(crate) fn find(&self, name: &str) -> Option<u32> {
         self.by_name.get(name).copied()
+    }
+
+    /// The channel of a number.
+    pub(crate) fn name(&self, number: u32) -> Option<&ChannelName> {
+        self.channels.get(number as usize).map(|channel| &channel.name)
+    }
+
+    /// The slots of a channel's subscribers.
+    pub(crate) fn slots(&self, number: u32) -> Vec<u32> {
+        self.channels[number as usize].subscribers.iter().map(|subscriber| subscriber.slot).collect()
+    }
+
+    /// The connections that wait for a channel.
+    pub(crate) fn waiting(&self, number: u32) -> Vec<SlotKey> {
+        self.channels[number as usize].waiting.iter().map(|waiting| waiting.key).collect()
+    }
+
+    /// Delivers all that a channel's subscribers have not had, without turns: only for channels of few.
+    pub(crate) fn deliver_all(&mut self, number: u32, sockets: &mut impl Sockets, book: &mut Book) -> Swept {
+        let mut swept = Swept::default();
+        let channel = &mut self.channels[number as usize];
+        while !channel.log.is_empty() {
+            let visits = channel.subscribers.len().max(1);
+            swept.add(channel.sweep(visits, sockets, book).0);
+            self.backlog -= channel.forget_delivered();
+        }
+        swept
     }
 
     /// How many channels there are.

@@ -103,7 +103,7 @@ impl World {
 
     fn publish_with(&mut self, number: u32, exclude: &[ConnectionId], receipt: Option<u64>) {
         let wire = link::Publication { data: number.to_string().into(), ..Default::default() };
-        let publication = Arc::new(Publication::new(name(), wire));
+        let publication = Arc::new(Publication::new(name(), wire, false));
         self.hub.deliver(Delivery { publication, exclude: exclude.into(), receipt }, 100, &mut self.book);
     }
 
@@ -225,7 +225,7 @@ fn a_delivery_to_a_channel_that_nobody_subscribes_to_is_answered_with_nobody() {
 
 fn publication(channel: &ChannelName, data: String) -> Delivery {
     let wire = link::Publication { data: data.into(), ..Default::default() };
-    let publication = Arc::new(Publication::new(channel.clone(), wire));
+    let publication = Arc::new(Publication::new(channel.clone(), wire, false));
     Delivery { publication, exclude: Arc::from([]), receipt: None }
 }
 

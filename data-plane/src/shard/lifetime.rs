@@ -1,37 +1,40 @@
 //! How connections of a shard live and end: pings, time-outs, closing, and the clean-up behind them.
 
 use std::net::Shutdown;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use super::SlotKey;
 use super::clock::ticks;
-use super::delivery::Sockets as _;
-use super::replies::failed;
 use super::state::State;
-use crate::codes::{Code, disconnect, error};
+use crate::codes::{Code, disconnect};
 use crate::frame::Framed;
 use crate::links::FromShard;
 use crate::metrics::CloseLabels;
 
 /// How long a client may take to close its side, and a blocked socket to take the close frame.
 const CLOSE_TIME: Duration = Duration::from_secs(5);
-/// How long after its token's end a connection is closed, so that a refresh can come late.
-const EXPIRED_CLOSE_DELAY: u64 = 25;
+/// Close codes that applications choose for themselves count as one.
+const CUSTOM: u16 = 4000;
 
 impl State {
     /// Closes a connection: its subscriptions end now, its socket when the client has closed its side, or
     /// after [`CLOSE_TIME`].
     pub(crate) fn close(&mut self, key: SlotKey, code: Code) {
+        self.close_with(key, code.code, code.reason);
+    }
+
+    /// The same with a reason that somebody else has chosen.
+    pub(crate) fn close_with(&mut self, key: SlotKey, code: u16, reason: &str) {
         if self.connections.get(key).is_none_or(|connection| connection.closing) {
             return;
         }
         self.end_session(key);
-        if code == disconnect::SLOW {
+        if code == disconnect::SLOW.code {
             self.metrics.clients.cuts.inc();
             self.connections.drop_queue(key, &mut self.book);
         }
-        self.metrics.clients.closes.get_or_create(&CloseLabels { code: code.code }).inc();
-        self.connections.write_last(key, Framed::close(code).bytes());
+        self.metrics.clients.closes.get_or_create(&CloseLabels { code: code.min(CUSTOM) }).inc();
+        self.connections.write_last(key, Framed::close_with(code, reason).bytes());
         self.set_due(key, CLOSE_TIME);
     }
 
@@ -40,7 +43,7 @@ impl State {
     pub(crate) fn refuse(&mut self, key: SlotKey, code: Code) {
         self.close(key, code);
         if let Some(connection) = self.connections.get(key).filter(|connection| !connection.is_blocked()) {
-            connection.shut_down(Shutdown::Write);
+            connection.socket().shut_down(Shutdown::Write);
         }
     }
 
@@ -71,12 +74,15 @@ impl State {
             self.metrics.clients.connections.dec();
         }
         self.end_subscriptions(key);
+        self.leave_user(key);
     }
 
-    fn end_subscriptions(&mut self, key: SlotKey) {
+    /// The connection does not count among its user's any more.
+    pub(super) fn leave_user(&mut self, key: SlotKey) {
         let Some(connection) = self.connections.get(key) else { return };
-        for subscription in std::mem::take(&mut connection.subscriptions) {
-            self.end_subscription(key, subscription);
+        let held = std::mem::take(&mut connection.profile.holds_place);
+        if let Some(identity) = connection.session.identity().filter(|_| held) {
+            self.rules.admission.leave_user(&identity.user);
         }
     }
 
@@ -99,22 +105,12 @@ impl State {
         std::mem::take(&mut self.connections.blocked)
     }
 
-    /// Connect could not be completed: the client is told to try again.
-    pub(super) fn connect_failed(&mut self, key: SlotKey, id: u32) {
-        self.held.remove(&key);
-        if let Some(connection) = self.connections.get(key) {
-            connection.session.failed();
-        }
-        self.reply(key, &failed(id, error::INTERNAL));
-        self.set_due(key, self.rules.client.stale_close_delay.0);
-    }
-
     /// Asks for a look at the connection after a while.
     pub(super) fn set_due(&mut self, key: SlotKey, after: Duration) {
         // The present tick has partly passed already, and nothing may come too early.
         let due = self.wheel.now() + ticks(after) + 1;
         if let Some(connection) = self.connections.get(key) {
-            connection.armed = due;
+            connection.timers.armed = due;
             self.wheel.add(key, due);
         }
     }
@@ -123,8 +119,13 @@ impl State {
     pub(crate) fn tick(&mut self) {
         for (key, at) in self.wheel.turn() {
             // An entry that is not the connection's newest means nothing any more.
-            if self.connections.get(key).is_some_and(|connection| connection.armed == at) {
+            if self.connections.get(key).is_some_and(|connection| connection.timers.armed == at) {
                 self.look_at(key);
+            }
+        }
+        for (key, at) in self.expiries.turn() {
+            if self.connections.get(key).is_some_and(|connection| connection.timers.expiry_armed == at) {
+                self.look_at_expiry(key);
             }
         }
         self.book.expire(self.wheel.now());
@@ -133,37 +134,25 @@ impl State {
     fn look_at(&mut self, key: SlotKey) {
         let Some(connection) = self.connections.get(key) else { return };
         if connection.closing {
-            return connection.shut_down(Shutdown::Both);
+            return connection.socket().shut_down(Shutdown::Both);
         }
         if connection.session.is_connecting() {
-            let id = self.held.get(&key).map_or(0, |held| held.connect);
-            self.end_subscriptions(key);
-            return self.connect_failed(key, id);
+            return self.connect_is_late(key);
         }
         if !connection.session.is_connected() {
             return self.close(key, disconnect::STALE);
         }
         let (interval, timeout) = (self.rules.client.ping_interval.0, self.rules.client.pong_timeout.0);
-        if connection.pong_due {
+        if connection.timers.pong_due {
             if connection.session.is_awaiting_pong() {
                 return self.close(key, disconnect::NO_PONG);
             }
-            connection.pong_due = false;
+            connection.timers.pong_due = false;
             return self.set_due(key, interval.saturating_sub(timeout));
         }
-        if connection.session.identity().is_some_and(|identity| is_over(identity.expires_at)) {
-            return self.close(key, disconnect::EXPIRED);
-        }
         connection.session.ping_sent();
-        connection.pong_due = true;
-        let ping = if connection.manner.frame_pings { 2 } else { connection.manner.encoding as usize };
-        let ping = self.pings[ping].bytes().clone();
-        self.connections.write(key.slot, &ping, &[]);
+        connection.timers.pong_due = true;
+        self.connections.ping(key);
         self.set_due(key, timeout);
     }
-}
-
-fn is_over(expires_at: Option<u64>) -> bool {
-    let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default().as_secs();
-    expires_at.is_some_and(|at| at.saturating_add(EXPIRED_CLOSE_DELAY) <= now)
 }

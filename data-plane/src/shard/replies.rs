@@ -22,9 +22,10 @@ impl Replies {
     }
 }
 
-/// The answer to a subscribe.
-pub(super) fn subscribed(id: u32) -> Reply {
-    Reply { id, subscribe: Some(SubscribeResult::default()), ..Default::default() }
+/// The answer to a subscribe. `ttl` is how many seconds the subscription lasts, if it ends by itself.
+pub(super) fn subscribed(id: u32, ttl: Option<u32>) -> Reply {
+    let subscribe = SubscribeResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), ..Default::default() };
+    Reply { id, subscribe: Some(subscribe), ..Default::default() }
 }
 
 /// The answer to a command that failed.

@@ -2,40 +2,43 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, SystemTime};
+use std::time::SystemTime;
 
 use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::Incarnation;
-use fanfare_proto::client::{
-    Command, ConnectResult, Reply, ServerSubscription, SubscribeResult, UnsubscribeResult,
-};
+use fanfare_proto::client::{Command, Push, Reply, UnsubscribeResult};
 use fanfare_proto::link;
-use prost::Message as _;
-use tokio::net::tcp::OwnedWriteHalf;
 
 use super::SlotKey;
+use super::allowance::Verdict;
 use super::book::Book;
-use super::connections::{Connections, NOT_LIVE, Subscription};
+use super::clock::TICKS_PER_SECOND;
+use super::connecting::Held;
+use super::connections::Connections;
 use super::delivery::Sockets as _;
-use super::hub::{Hub, Purpose, Subscribed, Waiting};
+use super::grants::Grant;
+use super::hub::{Hub, Purpose};
+use super::profile::Sdks;
 use super::replies::{Replies, failed, subscribed};
 use super::up::Up;
 use super::wheel::Wheel;
+use crate::authenticator::Permissions;
 use crate::codes::{disconnect, error};
-use crate::encoding::{Encoding, Malformed, Manner};
+use crate::connection::socket::Socket;
+use crate::encoding::{Malformed, Manner};
 use crate::frame::Framed;
 use crate::links::FromShard;
 use crate::metrics::Metrics;
-use crate::session::{Rules, Step, Surroundings, seconds_left};
+use crate::session::{Rules, Session, Step, Surroundings};
 
-/// How long a connect may wait for its user's personal channel.
-const CONNECT_WAIT: Duration = Duration::from_secs(2);
-/// Commands that may come while connect is under way.
-const MAX_HELD: usize = 128;
-/// How the server calls itself in connect replies.
-const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
+/// What the ids of a shard's connections begin with.
+#[derive(Clone, Copy, Debug)]
+struct Place {
+    incarnation: Incarnation,
+    shard: u8,
+}
 
 /// A shard's state. One thread has it, and no borrow of it lasts across a wait.
 pub(crate) struct State {
@@ -43,44 +46,44 @@ pub(crate) struct State {
     pub(crate) hub: Hub,
     pub(crate) book: Book,
     pub(crate) wheel: Wheel,
+    /// When what was granted is over: a wheel of its own, because few connections need it.
+    pub(crate) expiries: Wheel,
     /// What goes to the exchange.
     pub(crate) up: Up,
     /// What clients have sent while their connect is under way.
     pub(super) held: HashMap<SlotKey, Held>,
     pub(super) rules: Arc<Rules>,
+    sdks: Sdks,
     pub(super) metrics: Metrics,
-    pub(super) incarnation: Incarnation,
-    shard: u8,
-    /// The ping of each encoding, and the ping frame.
-    pub(super) pings: [Framed; 3],
+    place: Place,
     /// Set when the node ends: who comes now is sent away at once.
     pub(crate) stopping: bool,
 }
 
 impl State {
     pub(crate) fn new(shard: u8, incarnation: Incarnation, rules: Arc<Rules>, metrics: Metrics) -> Self {
-        let ping = |encoding: Encoding| Framed::message(encoding.is_text(), encoding.empty_message());
         Self {
             connections: Connections::new(rules.client.queue_max_size.0, metrics.clone()),
             hub: Hub::default(),
             book: Book::default(),
             wheel: Wheel::default(),
+            expiries: Wheel::default(),
             up: Up::default(),
             held: HashMap::new(),
             rules,
+            sdks: Sdks::default(),
             metrics,
-            incarnation,
-            shard,
-            pings: [ping(Encoding::Json), ping(Encoding::Protobuf), Framed::ping()],
+            place: Place { incarnation, shard },
             stopping: false,
         }
     }
 
-    /// A handshake is done.
-    pub(crate) fn open(&mut self, write: OwnedWriteHalf, manner: Manner) -> SlotKey {
-        let (incarnation, shard) = (self.incarnation, self.shard);
+    /// A handshake is done. A trusted proxy may have said whose it is.
+    pub(crate) fn open(&mut self, socket: Socket, manner: Manner, user: Option<Arc<str>>) -> SlotKey {
+        let Place { incarnation, shard } = self.place;
         let id = |slot| ConnectionId::new(incarnation, shard, slot);
-        let key = self.connections.insert(write, manner, id);
+        let session = user.map_or_else(Session::default, Session::of_user);
+        let key = self.connections.insert(socket, (manner, session), id);
         self.set_due(key, self.rules.client.stale_close_delay.0);
         if self.stopping {
             self.close(key, disconnect::SHUTDOWN);
@@ -102,7 +105,7 @@ impl State {
     }
 
     /// Returns whether more may come.
-    fn command(&mut self, key: SlotKey, command: Command, replies: &mut Replies) -> bool {
+    pub(super) fn command(&mut self, key: SlotKey, command: Command, replies: &mut Replies) -> bool {
         let Some(connection) = self.connections.get(key).filter(|connection| !connection.closing) else {
             return false;
         };
@@ -110,17 +113,35 @@ impl State {
             return self.hold(key, command);
         }
         self.metrics.clients.commands.inc();
+        let second = self.wheel.now() / TICKS_PER_SECOND;
+        match connection.allowance.spend(second, self.rules.client.command_rate_limit) {
+            Verdict::Take => {}
+            Verdict::Refuse => {
+                self.metrics.clients.command_limit.inc();
+                if command.id != 0 {
+                    replies.add(&failed(command.id, error::TOO_MANY_REQUESTS));
+                }
+                return true;
+            }
+            Verdict::End => return self.act(key, Step::Close(disconnect::TOO_MANY_ERRORS), replies),
+        }
+        if let Some(connect) = &command.connect {
+            connection.profile.sdk = self.sdks.of(connect);
+        }
         let mut session = std::mem::take(&mut connection.session);
         let connection = &*connection;
         let hub = &self.hub;
         let around = Surroundings {
             rules: &self.rules,
+            id: connection.id,
             encoding: connection.manner.encoding,
             now: SystemTime::now(),
             subscriptions: connection.subscriptions.len(),
-            is_subscribed: &|channel| {
-                let number = hub.find(channel);
-                connection.subscriptions.iter().any(|subscription| Some(subscription.channel) == number)
+            subscription: &|channel| {
+                let number = hub.find(channel)?;
+                connection.subscriptions.iter().find(|subscription| subscription.channel == number)?;
+                let grant = connection.grants.find(number);
+                Some(grant.map_or(Permissions::default(), |grant| grant.permissions))
             },
         };
         let step = session.command(command, &around);
@@ -138,20 +159,23 @@ impl State {
             Step::Subscribe { id, .. } | Step::Publish { id, .. } if self.up.is_full() => {
                 replies.add(&failed(id, error::TOO_MANY_REQUESTS));
             }
-            Step::Subscribe { id, channel } => {
-                if self.subscribe(key, channel, Purpose::Subscribe { id }) {
-                    replies.add(&subscribed(id));
+            Step::Subscribe { id, channel, grant } => {
+                let grant = grant.map(|grant| Grant::from(&*grant));
+                if self.subscribe(key, channel.clone(), Purpose::Subscribe { id }, grant) {
+                    replies.add(&subscribed(id, self.subscription_ttl(key, channel.as_str())));
                 }
             }
             Step::Unsubscribe { id, channel } => {
                 if let Some(Purpose::Subscribe { id }) = self.unsubscribe(key, &channel) {
                     // It was taken back before the owner had answered. Every command has its reply.
-                    replies.add(&subscribed(id));
+                    replies.add(&subscribed(id, None));
                 }
                 let unsubscribe = Some(UnsubscribeResult {});
                 replies.add(&Reply { id, unsubscribe, ..Default::default() });
             }
             Step::Publish { id, channel, data } => self.publish(key, id, channel, data),
+            Step::Refresh { id } => replies.add(&self.refreshed(key, id)),
+            Step::SubRefresh { id, grant } => replies.add(&self.sub_refreshed(key, id, &grant)),
             Step::Close(code) => {
                 self.write_replies(key, replies);
                 replies.message.clear();
@@ -162,124 +186,15 @@ impl State {
         true
     }
 
-    fn hold(&mut self, key: SlotKey, command: Command) -> bool {
-        let held = self.held.entry(key).or_default();
-        held.bytes += command.encoded_len();
-        if held.commands.len() >= MAX_HELD || held.bytes > self.rules.client.message_size_limit.0 {
-            self.close(key, disconnect::TOO_MANY_REQUESTS);
-            return false;
-        }
-        held.commands.push(command);
-        true
-    }
-
-    /// The client is who it says. An anonymous one is connected at once, a user when it is a member of its
-    /// personal channel.
-    fn connect(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
-        let user = self.connections.get(key).and_then(|connection| connection.session.identity());
-        let Some(personal) = user.and_then(|identity| ChannelName::personal(&identity.user).ok()) else {
-            return self.connected(key, id, None, replies);
-        };
-        if self.subscribe(key, personal.clone(), Purpose::Connect { id }) {
-            self.connected(key, id, Some(&personal), replies);
-        } else {
-            self.held.insert(key, Held { connect: id, ..Held::default() });
-            self.set_due(key, CONNECT_WAIT);
-        }
-    }
-
-    pub(super) fn connected(
-        &mut self,
-        key: SlotKey,
-        id: u32,
-        personal: Option<&ChannelName>,
-        replies: &mut Replies,
-    ) {
-        let interval = self.rules.client.ping_interval.0;
-        let Some(connection) = self.connections.get(key) else { return };
-        connection.session.connected();
-        let ttl =
-            connection.session.identity().and_then(|identity| seconds_left(identity, SystemTime::now()));
-        let frame_pings = connection.manner.frame_pings;
-        let subscription = |channel: &ChannelName| ServerSubscription {
-            key: channel.as_str().to_owned(),
-            value: Some(SubscribeResult::default()),
-        };
-        let connect = ConnectResult {
-            client: connection.id.to_string(),
-            version: VERSION.to_owned(),
-            ping: if frame_pings { 0 } else { u32::try_from(interval.as_secs()).unwrap_or(u32::MAX) },
-            pong: !frame_pings,
-            expires: ttl.is_some(),
-            ttl: ttl.unwrap_or(0),
-            subs: personal.map(subscription).into_iter().collect(),
-            ..Default::default()
-        };
-        replies.add(&Reply { id, connect: Some(connect), ..Default::default() });
-        self.metrics.clients.connects.inc();
-        self.metrics.clients.connections.inc();
-        // The first ping comes at a random time, so that pings of a reconnect storm spread.
-        self.set_due(key, interval.mul_f64(rand::random_range(0.5..1.0)));
-        for command in self.held.remove(&key).unwrap_or_default().commands {
-            if !self.command(key, command, replies) {
-                break;
-            }
-        }
-    }
-
-    /// Returns whether the subscription is live already.
-    fn subscribe(&mut self, key: SlotKey, channel: ChannelName, purpose: Purpose) -> bool {
-        let (number, position) = match self.hub.subscribe(channel.clone(), Waiting { key, purpose }) {
-            Subscribed::Live { channel, position } => (channel, position),
-            Subscribed::Waits { channel: number, join } => {
-                if let Some(ticket) = join {
-                    self.metrics.deliveries.channels.inc();
-                    self.up.push(FromShard::Join { channel, ticket });
-                }
-                (number, NOT_LIVE)
-            }
-        };
-        if let Some(connection) = self.connections.get(key) {
-            connection.subscriptions.push(Subscription { channel: number, position });
-            self.metrics.deliveries.subscriptions.inc();
-        }
-        position != NOT_LIVE
-    }
-
-    /// Returns what the subscription still waited for.
-    fn unsubscribe(&mut self, key: SlotKey, channel: &str) -> Option<Purpose> {
-        let number = self.hub.find(channel)?;
-        let connection = self.connections.get(key)?;
-        let at = connection.subscriptions.iter().position(|subscription| subscription.channel == number)?;
-        let subscription = connection.subscriptions.swap_remove(at);
-        self.end_subscription(key, subscription)
-    }
-
-    /// Returns what the subscription still waited for.
-    pub(super) fn end_subscription(&mut self, key: SlotKey, subscription: Subscription) -> Option<Purpose> {
-        let Subscription { channel, position } = subscription;
-        self.metrics.deliveries.subscriptions.dec();
-        let waited = if position == NOT_LIVE {
-            self.hub.stop_waiting(channel, key)
-        } else {
-            self.hub.unsubscribe(channel, position, &mut self.connections, &mut self.book);
-            None
-        };
-        if let Some(channel) = self.hub.forget_if_idle(channel) {
-            self.metrics.deliveries.channels.dec();
-            self.up.push(FromShard::Leave { channel });
-        }
-        waited
-    }
-
     fn publish(&mut self, key: SlotKey, id: u32, channel: ChannelName, data: Bytes) {
         let Some(connection) = self.connections.get(key) else { return };
         let identity = connection.session.identity();
+        let grant = self.hub.find(channel.as_str()).and_then(|number| connection.grants.find(number));
         let publisher = link::Publisher {
-            user: identity.map_or(String::new(), |identity| identity.user.as_ref().to_owned()),
+            user: connection.session.user().to_owned(),
             connection: connection.id.to_string(),
             info: identity.map_or(Bytes::new(), |identity| identity.info.clone()),
-            channel_info: Bytes::new(),
+            channel_info: grant.map_or(Bytes::new(), |grant| grant.info.clone()),
         };
         let publication = link::Publication { data, publisher: Some(publisher), ..Default::default() };
         self.metrics.clients.publications.inc();
@@ -293,6 +208,11 @@ impl State {
         let mut replies = Replies::new(encoding);
         replies.add(reply);
         self.write_replies(key, &replies);
+    }
+
+    /// Tells a client something that it has not asked for.
+    pub(super) fn push(&mut self, key: SlotKey, push: Push) {
+        self.reply(key, &Reply { push: Some(push), ..Default::default() });
     }
 
     pub(super) fn write_replies(&mut self, key: SlotKey, replies: &Replies) {
@@ -316,13 +236,4 @@ impl State {
             self.connections.write(key.slot, Framed::pong(payload).bytes(), &[]);
         }
     }
-}
-
-/// Commands that came while connect was under way: no more than fit into one message.
-#[derive(Debug, Default)]
-pub(super) struct Held {
-    /// The id of the connect command.
-    pub(super) connect: u32,
-    commands: Vec<Command>,
-    bytes: usize,
 }

@@ -1,0 +1,171 @@
+//! Subscriptions of a shard's connections: how they begin, what tokens grant for them, how they end.
+
+use std::time::{Duration, SystemTime};
+
+use fanfare_cluster::channel::ChannelName;
+use fanfare_proto::client::{Push, RefreshResult, Reply, SubRefreshResult, Unsubscribe};
+
+use super::SlotKey;
+use super::clock::ticks;
+use super::connections::{NOT_LIVE, Subscription};
+use super::grants::Grant;
+use super::hub::{Purpose, Subscribed, Waiting};
+use super::state::State;
+use crate::authenticator::{SubscriptionGrant, unix_seconds};
+use crate::codes::{Code, disconnect, unsubscribe};
+use crate::links::FromShard;
+use crate::session::seconds_left;
+
+impl State {
+    /// Returns whether the subscription is live already.
+    pub(super) fn subscribe(
+        &mut self,
+        key: SlotKey,
+        channel: ChannelName,
+        purpose: Purpose,
+        grant: Option<Grant>,
+    ) -> bool {
+        let (number, position) = match self.hub.subscribe(channel.clone(), Waiting { key, purpose }) {
+            Subscribed::Live { channel, position } => (channel, position),
+            Subscribed::Waits { channel: number, join } => {
+                if let Some(ticket) = join {
+                    self.metrics.deliveries.channels.inc();
+                    self.up.push(FromShard::Join { channel, ticket });
+                }
+                (number, NOT_LIVE)
+            }
+        };
+        if let Some(connection) = self.connections.get(key) {
+            connection.subscriptions.push(Subscription { channel: number, position });
+            self.metrics.deliveries.subscriptions.inc();
+            if let Some(grant) = grant {
+                connection.grants.set(number, grant);
+                self.arm_expiry(key);
+            }
+        }
+        position != NOT_LIVE
+    }
+
+    /// When a subscription's token lets it end: seconds from now.
+    pub(super) fn subscription_ttl(&mut self, key: SlotKey, channel: &str) -> Option<u32> {
+        let number = self.hub.find(channel)?;
+        let grant = self.connections.get(key)?.grants.find(number)?;
+        seconds_left(grant.expires_at, SystemTime::now())
+    }
+
+    /// Returns what the subscription still waited for; `None` if it was live, or there was none.
+    pub(super) fn unsubscribe(&mut self, key: SlotKey, channel: &str) -> Option<Purpose> {
+        let subscription = self.take_subscription(key, self.hub.find(channel)?)?;
+        self.end_subscription(key, subscription)
+    }
+
+    fn take_subscription(&mut self, key: SlotKey, number: u32) -> Option<Subscription> {
+        let connection = self.connections.get(key)?;
+        let at = connection.subscriptions.iter().position(|subscription| subscription.channel == number)?;
+        Some(connection.subscriptions.swap_remove(at))
+    }
+
+    /// Returns what the subscription still waited for.
+    pub(super) fn end_subscription(&mut self, key: SlotKey, subscription: Subscription) -> Option<Purpose> {
+        let Subscription { channel, position } = subscription;
+        self.metrics.deliveries.subscriptions.dec();
+        if let Some(connection) = self.connections.get(key) {
+            connection.grants.remove(channel);
+        }
+        let waited = if position == NOT_LIVE {
+            self.hub.stop_waiting(channel, key)
+        } else {
+            self.hub.unsubscribe(channel, position, &mut self.connections, &mut self.book);
+            None
+        };
+        if let Some(channel) = self.hub.forget_if_idle(channel) {
+            self.metrics.deliveries.channels.dec();
+            self.up.push(FromShard::Leave { channel });
+        }
+        waited
+    }
+
+    pub(super) fn end_subscriptions(&mut self, key: SlotKey) {
+        let Some(connection) = self.connections.get(key) else { return };
+        for subscription in std::mem::take(&mut connection.subscriptions) {
+            self.end_subscription(key, subscription);
+        }
+    }
+
+    /// Ends a subscription without the client's asking, and tells it so. Returns whether there was one.
+    pub(super) fn end_and_tell(&mut self, key: SlotKey, channel: &str, code: Code) -> bool {
+        let Some(number) = self.hub.find(channel) else { return false };
+        let Some(subscription) = self.take_subscription(key, number) else { return false };
+        if let Some(Purpose::Subscribe { id }) = self.end_subscription(key, subscription) {
+            // Every command has its reply, also one that the end has overtaken.
+            self.reply(key, &super::replies::subscribed(id, None));
+        }
+        let unsubscribe = Unsubscribe { code: code.code.into(), reason: code.reason.to_owned() };
+        self.push(
+            key,
+            Push { channel: channel.to_owned(), unsubscribe: Some(unsubscribe), ..Default::default() },
+        );
+        true
+    }
+
+    /// The connection ends at another time: says when.
+    pub(super) fn refreshed(&mut self, key: SlotKey, id: u32) -> Reply {
+        self.arm_expiry(key);
+        let ends = self.connections.get(key).and_then(|connection| connection.session.expires_at());
+        let ttl = seconds_left(ends, SystemTime::now());
+        let refresh = RefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), ..Default::default() };
+        Reply { id, refresh: Some(refresh), ..Default::default() }
+    }
+
+    /// A subscription is granted anew: says when it ends.
+    pub(super) fn sub_refreshed(&mut self, key: SlotKey, id: u32, grant: &SubscriptionGrant) -> Reply {
+        let number = self.hub.find(grant.channel.as_str());
+        if let (Some(number), Some(connection)) = (number, self.connections.get(key)) {
+            connection.grants.set(number, Grant::from(grant));
+        }
+        self.arm_expiry(key);
+        let ttl = seconds_left(grant.expires_at, SystemTime::now());
+        let sub_refresh =
+            SubRefreshResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), ..Default::default() };
+        Reply { id, sub_refresh: Some(sub_refresh), ..Default::default() }
+    }
+
+    /// Asks for a look at the connection when the first of what it was granted is over.
+    pub(super) fn arm_expiry(&mut self, key: SlotKey) {
+        let (late, sub_late) = self.expiry_delays();
+        let Some(connection) = self.connections.get(key) else { return };
+        let session = connection.session.expires_at().map(|at| at.saturating_add(late));
+        let subscription = connection.grants.first_end().map(|at| at.saturating_add(sub_late));
+        let Some(first) = session.into_iter().chain(subscription).min() else { return };
+        let left = first.saturating_sub(unix_seconds(SystemTime::now()));
+        // Far away it is enough to look again sometime.
+        let due = self.expiries.now() + ticks(Duration::from_secs(left.min(86_400))) + 1;
+        if connection.timers.expiry_armed != due {
+            connection.timers.expiry_armed = due;
+            self.expiries.add(key, due);
+        }
+    }
+
+    /// Ends what was granted up to now, with the delays that the configuration gives.
+    pub(super) fn look_at_expiry(&mut self, key: SlotKey) {
+        let (late, sub_late) = self.expiry_delays();
+        let now = unix_seconds(SystemTime::now());
+        let Some(connection) = self.connections.get(key).filter(|connection| !connection.closing) else {
+            return;
+        };
+        if connection.session.expires_at().is_some_and(|at| at.saturating_add(late) <= now) {
+            return self.close(key, disconnect::EXPIRED);
+        }
+        for number in connection.grants.ended(now.saturating_sub(sub_late)) {
+            if let Some(channel) = self.hub.name(number).cloned() {
+                self.end_and_tell(key, channel.as_str(), unsubscribe::EXPIRED);
+            }
+        }
+        self.arm_expiry(key);
+    }
+
+    fn expiry_delays(&self) -> (u64, u64) {
+        let client = &self.rules.client;
+        (client.expired_close_delay.0.as_secs(), client.expired_sub_close_delay.0.as_secs())
+    }
+}
