@@ -1,5 +1,6 @@
 //! The rules of the house, each a test that reads the repository.
 
+mod api_reference;
 mod configuration;
 mod documents;
 mod functions;
