@@ -81,7 +81,8 @@ mod tests {
     #[test]
     fn types_become_links_and_names_become_code() {
         let comment = "As in PublishRequest.\nNot_a type: a Message, page_token, UNAVAILABLE.";
-        let marked = "As in [PublishRequest](#publishrequest). `Not_a` type: a Message, `page_token`, `UNAVAILABLE`.";
+        let marked =
+            "As in [PublishRequest](#publishrequest). `Not_a` type: a Message, `page_token`, `UNAVAILABLE`.";
         assert_eq!(paragraphs(comment, &types()), marked);
     }
 

@@ -3,7 +3,10 @@
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
 
-use prost_types::{FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto, ServiceDescriptorProto};
+use prost_types::{
+    DescriptorProto, EnumDescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
+    ServiceDescriptorProto,
+};
 
 use super::comments::{Comments, paragraphs};
 use super::tables::{self, Place};
@@ -27,6 +30,7 @@ How calls behave, with receipts, errors and deadlines: [API for backends](api.md
 [clients](clients.md). `make proto-export` makes a folder and an archive of the `.proto` files.
 
 ## Contents
+
 ";
 
 /// The page.
@@ -56,7 +60,9 @@ pub(crate) fn link(full_name: &str) -> String {
     let place = match full_name {
         "google.rpc.Status" => "../proto/google/rpc/status.proto".to_owned(),
         _ => match full_name.strip_prefix("google.protobuf.") {
-            Some(name) => format!("https://protobuf.dev/reference/protobuf/google.protobuf/#{}", anchor(name)),
+            Some(name) => {
+                format!("https://protobuf.dev/reference/protobuf/google.protobuf/#{}", anchor(name))
+            }
             None => panic!("the API reference does not know where {full_name} is explained"),
         },
     };
@@ -107,7 +113,7 @@ fn types(set: &FileDescriptorSet) -> BTreeSet<String> {
 
 /// Lines of the table of contents.
 fn contents(file: &FileDescriptorProto) -> String {
-    let mut lines = "\n".to_owned();
+    let mut lines = String::new();
     let listed = |names: Vec<&str>| {
         let links = names.into_iter().map(|name| format!("[{name}](#{})", anchor(name)));
         links.collect::<Vec<_>>().join(", ")
@@ -120,10 +126,10 @@ fn contents(file: &FileDescriptorProto) -> String {
         let (name, methods) = (service.name(), methods.collect::<Vec<_>>().join(", "));
         writeln!(lines, "* [{name}](#{}): {methods}", anchor(name)).expect("a String takes everything");
     }
-    let messages = listed(file.message_type.iter().map(|message| message.name()).collect());
+    let messages = listed(file.message_type.iter().map(DescriptorProto::name).collect());
     writeln!(lines, "  * Messages: {messages}").expect("a String takes everything");
     if !file.enum_type.is_empty() {
-        let enums = listed(file.enum_type.iter().map(|one| one.name()).collect());
+        let enums = listed(file.enum_type.iter().map(EnumDescriptorProto::name).collect());
         writeln!(lines, "  * Enums: {enums}").expect("a String takes everything");
     }
     lines

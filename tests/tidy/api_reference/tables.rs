@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use prost_types::field_descriptor_proto::{Label, Type};
-use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto};
+use prost_types::{DescriptorProto, EnumDescriptorProto, FieldDescriptorProto, MessageOptions};
 
 use super::comments::{Comments, cell};
 use super::page::{PACKAGE, link};
@@ -38,10 +38,7 @@ pub(crate) fn fields(message: &DescriptorProto, place: &Place<'_>) -> String {
         let group = field.oneof_index.filter(|_| !field.proto3_optional());
         if let Some(group) = group.filter(|_| group != before) {
             let name = message.oneof_decl[group as usize].name();
-            table.push_str(&format!(
-                "| | one of `{name}`: | | {} |\n",
-                place.cell(ONEOF, group as usize)
-            ));
+            table.push_str(&format!("| | one of `{name}`: | | {} |\n", place.cell(ONEOF, group as usize)));
         }
         before = group;
         let indent = if group.is_some() { "· " } else { "" };
@@ -73,8 +70,12 @@ pub(crate) fn values(of: &EnumDescriptorProto, place: &Place<'_>) -> String {
 fn type_of(field: &FieldDescriptorProto, message: &DescriptorProto) -> String {
     let name = field.type_name().rsplit('.').next().unwrap_or_default();
     let entry = message.nested_type.iter().find(|nested| nested.name() == name);
-    if let Some(entry) = entry.filter(|entry| entry.options.as_ref().is_some_and(|o| o.map_entry())) {
-        return format!("map<{}, {}>", type_of(&entry.field[0], message), type_of(&entry.field[1], message));
+    if let Some(entry) = entry.filter(|entry| entry.options.as_ref().is_some_and(MessageOptions::map_entry)) {
+        return format!(
+            "map\\<{}, {}\\>",
+            type_of(&entry.field[0], message),
+            type_of(&entry.field[1], message)
+        );
     }
     let one = match field.r#type() {
         Type::Message | Type::Enum => link(field.type_name()),
