@@ -6,7 +6,7 @@ use std::process::Command;
 
 use fanfare_tests::sandbox::Sandbox;
 use fanfare_tests::websocket::WebSocket;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, DnType, IsCa, Issuer, KeyPair, KeyUsagePurpose};
 use serde_json::json;
 
 use crate::program::{Program, assert_installed};
@@ -136,6 +136,9 @@ fn guarded(test: &str) -> (Sandbox, String) {
 
     let mut authority = CertificateParams::default();
     authority.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    authority.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+    // Under the library's one name for all, the certificate below would look like one that has signed itself.
+    authority.distinguished_name.push(DnType::CommonName, "the authority of a test");
     let authority_key = KeyPair::generate().expect("a key can be made");
     let authority_pem = authority.self_signed(&authority_key).expect("an authority can be made").pem();
     let key = KeyPair::generate().expect("a key can be made");
