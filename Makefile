@@ -6,11 +6,11 @@ FANFARE_BIN := $(TARGET)/ci/fanfare
 TOOLS := $(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-full check bench for-tests for-checks for-autobahn binary
+.PHONY: help setup run build test test-full check bench api-reference proto-export for-tests for-checks for-autobahn binary
 .NOTPARALLEL:
 
 help: ## List the recipes
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: for-tests for-checks ## Install what the tests and checks need (they do it themselves, too)
 
@@ -36,6 +36,12 @@ check: for-checks binary ## Check format, lints, documentation, the rules of the
 
 bench: build ## Measure this machine: deliveries per CPU-second, memory, latency
 	'$(TARGET)/release/fanfare' bench
+
+api-reference: ## Write docs/api-reference.md anew from the comments of the protos
+	FANFARE_WRITE_API_REFERENCE=1 $(CARGO) test --profile ci --package fanfare-tests --test tidy api_reference
+
+proto-export: ## Write the .proto files that a backend needs to dist/proto (DIR=...), and an archive of them
+	scripts/proto-export '$(or $(DIR),dist/proto)'
 
 for-tests:
 	scripts/setup-tests

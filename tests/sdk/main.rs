@@ -1,7 +1,9 @@
 //! Real SDKs, foreign gRPC clients, a real browser: each against a real server.
 
 mod browser;
+mod documented;
 mod grpc;
 mod messages;
 mod program;
 mod sessions;
+mod stand_in;

@@ -54,29 +54,39 @@ impl Program {
             Encoding::Protobuf => "protobuf",
         };
         let (interpreter, script) = language.locate(name);
-        let process = Command::new(&interpreter)
+        let mut command = Command::new(interpreter);
+        command
             .arg(&script)
             .args([&server.clients.to_string(), &server.api.to_string(), encoding])
-            .env("FANFARE_SCREENSHOTS", env!("CARGO_TARGET_TMPDIR"))
+            .env("FANFARE_SCREENSHOTS", env!("CARGO_TARGET_TMPDIR"));
+        Self::spawn(format!("{} with {encoding}", script.display()), command)
+    }
+
+    /// Starts any program, which errors call by this name.
+    ///
+    /// # Panics
+    /// If it is not installed.
+    pub(crate) fn spawn(name: String, mut command: Command) -> Self {
+        let process = command
             // Programs under test leave nothing beside their sources.
             .env("PYTHONDONTWRITEBYTECODE", "1")
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()
-            .unwrap_or_else(|error| panic!("{}: {error}: run `make test`", interpreter.display()));
+            .unwrap_or_else(|error| panic!("{name}: {error}: run `make test`"));
         let runtime =
             tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime starts");
         let pid = process.id();
         let output = runtime.spawn_blocking(move || process.wait_with_output());
-        Self { name: format!("{} with {encoding}", script.display()), pid, runtime, output }
+        Self { name, pid, runtime, output }
     }
 
-    /// Waits until the scenario has ended.
+    /// Waits until the program has ended, and returns what it said on its standard output.
     ///
     /// # Panics
     /// If it fails or takes too long; with all that it printed.
-    pub(crate) fn succeeds(mut self) {
+    pub(crate) fn succeeds(mut self) -> String {
         let ended = self.runtime.block_on(async { timeout(LIMIT, &mut self.output).await });
         let in_time = ended.is_ok();
         let output = ended.unwrap_or_else(|_| {
@@ -84,14 +94,15 @@ impl Program {
             self.runtime.block_on(&mut self.output)
         });
         let output = output.expect("the wait does not panic").expect("it is our child");
-        let printed = [output.stdout, output.stderr].concat();
+        let [said, complained] =
+            [output.stdout, output.stderr].map(|text| String::from_utf8_lossy(&text).into_owned());
         assert!(
             in_time && output.status.success(),
-            "{} {}:\n{}",
+            "{} {}:\n{said}{complained}",
             self.name,
             if in_time { output.status.to_string() } else { format!("took longer than {LIMIT:?}") },
-            String::from_utf8_lossy(&printed)
         );
+        said
     }
 
     fn kill(&self) {
