@@ -7,6 +7,7 @@ mod config;
 mod config_command;
 mod exit;
 mod push;
+mod reload;
 mod serve;
 mod version;
 

@@ -14,6 +14,7 @@ use tracing_subscriber::EnvFilter;
 use crate::cli::ServeArguments;
 use crate::config::{self, Config, LogFormat};
 use crate::exit::Failure;
+use crate::reload;
 
 const TWO_WAYS: &str = "there is no configuration. Two ways on:\n  \
     fanfare serve --dev              for your own machine: loopback only, anyone may connect\n  \
@@ -30,17 +31,19 @@ pub(crate) fn run(arguments: &ServeArguments) -> Result<(), Failure> {
         .thread_name("control")
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))?;
-    let result = runtime.block_on(serve(config, arguments.dev));
+    let result = runtime.block_on(serve(config, arguments));
     // What has not ended in its grace is left behind with the process.
     runtime.shutdown_timeout(Duration::from_millis(100));
     result
 }
 
-async fn serve(config: Config, dev: bool) -> Result<(), Failure> {
+async fn serve(config: Config, arguments: &ServeArguments) -> Result<(), Failure> {
+    let dev = arguments.dev;
     let failed = |error: &dyn std::fmt::Display| Failure::Failed(error.to_string());
     // Signals count from the first moment, also while the planes start.
     let mut terminate = signal(SignalKind::terminate()).map_err(|error| failed(&error))?;
     let mut interrupt = signal(SignalKind::interrupt()).map_err(|error| failed(&error))?;
+    let hangup = signal(SignalKind::hangup()).map_err(|error| failed(&error))?;
     let registry: Arc<dyn Registry> = Arc::new(MemoryRegistry::default());
     let control =
         ControlPlane::start(config.control_plane().map_err(Failure::Usage)?, registry.clone()).await;
@@ -57,6 +60,7 @@ async fn serve(config: Config, dev: bool) -> Result<(), Failure> {
         _ = interrupt.recv() => false,
         () = control.broken() => true,
         () = data.broken() => true,
+        () = reload::keep(arguments, (&control, &data), config.clone(), hangup) => false,
     };
     info!("shutting down");
     let grace = config.shutdown.grace.0;

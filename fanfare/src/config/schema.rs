@@ -147,6 +147,14 @@ impl Config {
         if self.api.max_concurrent_calls == 0 {
             return Err("api.max_concurrent_calls must be at least 1".to_owned());
         }
+        for (key, header) in [
+            ("client.user_id_http_header", &client.user_id_http_header),
+            ("client.ip_http_header", &client.ip_http_header),
+        ] {
+            if !header.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte)) {
+                return Err(format!("{key} must be the name of a header, not {header:?}"));
+            }
+        }
         EnvFilter::try_new(&self.telemetry.log_level)
             .map_err(|error| format!("telemetry.log_level: {error}"))?;
         self.validate_sizes()?;
