@@ -8,7 +8,10 @@ mod serve;
 mod shell;
 mod token;
 
-use clap::{Parser, Subcommand, ValueEnum};
+use std::ffi::OsStr;
+
+use clap::builder::Resettable;
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use api::EndpointArguments;
 pub(crate) use bench::{BenchArguments, BenchRole};
@@ -29,6 +32,25 @@ pub(crate) use token::{ClaimArguments, KeyArguments, LifetimeArguments, TokenArg
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and its part of the environment, or says what is wrong and ends the process.
+    pub(crate) fn read() -> Self {
+        let matches = without_empty_variables(Self::command()).get_matches();
+        Self::from_arg_matches(&matches).unwrap_or_else(|error| error.exit())
+    }
+}
+
+/// A variable that is empty counts as not set, as for the configuration.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |variable: &OsStr| std::env::var_os(variable).is_some_and(|value| value.is_empty());
+    command
+        .mut_args(|argument| match argument.get_env().is_some_and(is_empty) {
+            true => argument.env(Resettable::Reset),
+            false => argument,
+        })
+        .mut_subcommands(without_empty_variables)
 }
 
 #[derive(Debug, Subcommand)]

@@ -16,7 +16,6 @@ mod shell;
 mod token;
 mod version;
 
-use clap::Parser as _;
 use cli::{Cli, Command};
 
 /// The lowest memory of all allocators measured: buffers that nobody has touched stay unmapped.
@@ -24,8 +23,7 @@ use cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
+    let result = match Cli::read().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Push(arguments) => push::run(&arguments),
         Command::Token(arguments) => token::run(&arguments),

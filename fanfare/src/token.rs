@@ -99,7 +99,7 @@ fn sign_with_private_key(
         match sign_with(claims, arguments, algorithm, &key) {
             Ok(token) => return Ok(token),
             Err(error) => {
-                why = format!("--private-key-file: the key cannot sign with {algorithm:?}: {error}")
+                why = format!("--private-key-file: the key cannot sign with {algorithm:?}: {error}");
             }
         }
     }

@@ -36,7 +36,7 @@ pub(crate) struct EndpointArguments {
 pub(super) fn after_help(examples: &str) -> String {
     format!(
         "Examples:\n{examples}\n\nEnvironment:\n  \
-        FANFARE_CLI__API_KEY  the API key; there is no option for the key itself, because `ps` would show it\n  \
-        The other variables stand beside their options."
+        FANFARE_CLI__API_KEY  the API key itself: as an option `ps` would show it\n  \
+        Other variables stand beside their options."
     )
 }

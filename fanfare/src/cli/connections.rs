@@ -1,6 +1,6 @@
 //! The arguments of the commands that look at connections and nodes, and act on them.
 
-use clap::{Args, Subcommand};
+use clap::{ArgGroup, Args, Subcommand};
 use fanfare_cluster::quantity::Span;
 
 use super::api::after_help;
@@ -9,6 +9,16 @@ use super::{EndpointArguments, Output};
 const CONNECTIONS: &str = "  fanfare connections get 0b2e43a1-…\n  \
     fanfare connections subscribe --user 42 news\n  \
     fanfare connections refresh --user 42 --expires 1h";
+
+const SUBSCRIBE: &str = "  fanfare connections subscribe --user 42 news\n  \
+    fanfare connections subscribe 0b2e43a1-… news";
+const SUBSCRIBE_USAGE: &str = "fanfare connections subscribe [OPTIONS] ID CHANNEL\n       \
+    fanfare connections subscribe [OPTIONS] --user USER CHANNEL";
+
+const UNSUBSCRIBE: &str = "  fanfare connections unsubscribe --user 42 news\n  \
+    fanfare connections unsubscribe 0b2e43a1-… news";
+const UNSUBSCRIBE_USAGE: &str = "fanfare connections unsubscribe [OPTIONS] ID CHANNEL\n       \
+    fanfare connections unsubscribe [OPTIONS] --user USER CHANNEL";
 
 #[derive(Debug, Args)]
 #[command(after_help = after_help(CONNECTIONS))]
@@ -22,12 +32,10 @@ pub(crate) enum ConnectionsCommand {
     /// Show what is known of one connection
     Get(GetArguments),
     /// Subscribe connections to a channel, without asking their clients
-    #[command(after_help = after_help("  fanfare connections subscribe --user 42 news\n  \
-        fanfare connections subscribe 0b2e43a1-… news"))]
+    #[command(override_usage = SUBSCRIBE_USAGE, after_help = after_help(SUBSCRIBE))]
     Subscribe(SubscriptionArguments),
     /// End the subscriptions of connections to a channel
-    #[command(after_help = after_help("  fanfare connections unsubscribe --user 42 news\n  \
-        fanfare connections unsubscribe 0b2e43a1-… news"))]
+    #[command(override_usage = UNSUBSCRIBE_USAGE, after_help = after_help(UNSUBSCRIBE))]
     Unsubscribe(SubscriptionArguments),
     /// Change when connections expire, without a token
     Refresh(RefreshArguments),
@@ -60,35 +68,38 @@ pub(crate) struct SubscriptionArguments {
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("subject").args(["connection", "user"]).required(true))]
+#[command(group = ArgGroup::new("end").args(["expires", "never"]).required(true))]
 #[command(after_help = after_help("  fanfare connections refresh --user 42 --expires 1h\n  \
     fanfare connections refresh 0b2e43a1-… --never"))]
 pub(crate) struct RefreshArguments {
     /// The connection, unless --user is given
-    #[arg(value_name = "ID", required_unless_present = "user")]
+    #[arg(value_name = "ID")]
     pub(crate) connection: Option<String>,
     /// All connections of a user
-    #[arg(long, value_name = "USER", conflicts_with = "connection")]
+    #[arg(long, value_name = "USER")]
     pub(crate) user: Option<String>,
     /// When they expire, counted from now
-    #[arg(long, value_name = "DURATION", required_unless_present = "never")]
+    #[arg(long, value_name = "DURATION")]
     pub(crate) expires: Option<Span>,
     /// They do not expire any more
-    #[arg(long, conflicts_with = "expires")]
+    #[arg(long)]
     pub(crate) never: bool,
     #[command(flatten)]
     pub(crate) call: CallArguments,
 }
 
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("subject").args(["user", "connection"]).required(true))]
 #[command(after_help = after_help("  fanfare disconnect 42\n  \
     fanfare disconnect 42 --code 4501 --reason 'account closed'\n  \
     fanfare disconnect --connection 0b2e43a1-…"))]
 pub(crate) struct DisconnectArguments {
     /// The user, unless --connection is given
-    #[arg(value_name = "USER", required_unless_present = "connection")]
+    #[arg(value_name = "USER")]
     pub(crate) user: Option<String>,
     /// One connection
-    #[arg(long, value_name = "ID", conflicts_with = "user")]
+    #[arg(long, value_name = "ID")]
     pub(crate) connection: Option<String>,
     /// The close code: clients come back after 3000 to 3499 and 4000 to 4499 and stay away after others;
     /// 3503 unless given

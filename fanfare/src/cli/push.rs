@@ -15,6 +15,10 @@ pub(crate) enum Wait {
     Written,
 }
 
+const USAGE: &str = "fanfare push [OPTIONS] CHANNEL DATA\n       \
+    fanfare push [OPTIONS] --user USER DATA\n       \
+    fanfare push [OPTIONS] --connection ID DATA\n       \
+    fanfare push [OPTIONS] -";
 const EXAMPLES: &str = "  fanfare push news '{\"hello\": \"world\"}'\n  \
     fanfare push --user 42 '{\"mail\": 1}' --wait written\n  \
     fanfare push --connection 0b2e43a1-… '{\"only\": \"you\"}'\n\n  \
@@ -26,11 +30,11 @@ const EXAMPLES: &str = "  fanfare push news '{\"hello\": \"world\"}'\n  \
     echo '{\"user\": \"42\", \"data\": {\"mail\": 1}, \"tags\": {\"kind\": \"mail\"}}' | fanfare push -";
 
 #[derive(Debug, Args)]
-#[command(after_help = after_help(EXAMPLES))]
+#[command(override_usage = USAGE, after_help = after_help(EXAMPLES))]
 pub(crate) struct PushArguments {
     /// The channel, unless --user or --connection is given, and the data: JSON unless --binary; - in place of
     /// the data reads standard input
-    #[arg(value_names = ["CHANNEL", "DATA"], num_args = 1..=2, required = true, allow_hyphen_values = true)]
+    #[arg(value_names = ["CHANNEL", "DATA"], num_args = 1..=2, required = true, allow_negative_numbers = true)]
     pub(crate) words: Vec<String>,
     /// What else is said about the message
     #[command(flatten)]
