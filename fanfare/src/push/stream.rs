@@ -145,7 +145,7 @@ impl Stream {
             }
             Some(Err(error)) => {
                 self.pushes = None;
-                Err(Failure::Failed(format!("cannot read standard input: {error}")))
+                Err(self.broken(Failure::Failed(format!("cannot read standard input: {error}"))))
             }
             None => {
                 self.pushes = None;
