@@ -109,7 +109,7 @@ impl Stream {
         tokio::pin!(silence);
         loop {
             self.send();
-            if self.pushes.is_none() && self.unanswered.is_empty() {
+            if self.is_done() {
                 return Ok(());
             }
             let wants_lines = self.pushes.is_some() && self.waiting.is_empty();
@@ -123,7 +123,7 @@ impl Stream {
                 answer = self.answers.next() => {
                     self.answered(answer)?;
                     // What else is here costs no further look at the clock.
-                    while let Some(answer) = self.answers.next().now_or_never() {
+                    while !self.is_done() && let Some(answer) = self.answers.next().now_or_never() {
                         self.answered(answer)?;
                     }
                     silence.as_mut().reset(tokio::time::Instant::now() + self.timeout);
@@ -133,6 +133,11 @@ impl Stream {
                 }
             }
         }
+    }
+
+    /// Whether nothing is to be sent any more and nothing is owed. Then the server may end the stream.
+    fn is_done(&self) -> bool {
+        self.pushes.is_none() && self.unanswered.is_empty()
     }
 
     /// Takes lines that were read; none means that there are no more.

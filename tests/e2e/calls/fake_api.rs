@@ -2,7 +2,9 @@
 
 use std::net::{SocketAddr, TcpListener};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::task::Poll;
 
 use fanfare_proto::Timestamp;
 use fanfare_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
@@ -136,6 +138,8 @@ impl PushService for Fake {
         request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
         let mut late = Vec::new();
+        let owing = Arc::new(AtomicBool::new(false));
+        let owes = owing.clone();
         let answers = request.into_inner().enumerate().map(move |(index, request)| {
             let message = request?.publish.and_then(|push| push.message).unwrap_or_default();
             let data = match message.payload {
@@ -149,7 +153,7 @@ impl PushService for Fake {
             let answer = |result| PublishStreamResponse { sequence: index as u64 + 1, result: Some(result) };
             match data.as_str() {
                 "\"late\"" => late.push(answer(published)),
-                "\"never\"" => {}
+                "\"never\"" => owes.store(true, Ordering::Relaxed),
                 "\"break\"" => return Err(Status::unavailable("the replica ends")),
                 "\"refuse\"" => {
                     let refusal =
@@ -168,8 +172,12 @@ impl PushService for Fake {
             Ok(answers) => stream::iter(answers.into_iter().map(Ok).collect::<Vec<_>>()),
             Err(status) => stream::iter(vec![Err(status)]),
         });
-        // It does not end by itself: a client that has all answers leaves.
-        Ok(Response::new(Box::pin(answers.chain(stream::pending()))))
+        // While an answer is owed the stream does not end.
+        let end = stream::poll_fn(move |_| match owing.load(Ordering::Relaxed) {
+            true => Poll::Pending,
+            false => Poll::Ready(None),
+        });
+        Ok(Response::new(Box::pin(answers.chain(end))))
     }
 }
 
