@@ -1,68 +1,259 @@
 //! The command line's side of the public API: how it is reached, and how its refusals are told to people.
 
+use std::future::Future;
+use std::pin::Pin;
 use std::time::Duration;
 
+use fanfare_proto::v1::cluster_service_client::ClusterServiceClient;
+use fanfare_proto::v1::connection_service_client::ConnectionServiceClient;
 use fanfare_proto::v1::push_service_client::PushServiceClient;
-use fanfare_proto::v1::{PublishRequest, PublishResponse};
-use tonic::transport::{Channel, Endpoint};
-use tonic::{Code, Request, Status};
-use tonic_types::StatusExt as _;
+use fanfare_proto::v1::{
+    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, ListNodesRequest,
+    ListNodesResponse, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+    RefreshRequest, RefreshResponse, RevokeTokensRequest, RevokeTokensResponse, SubscribeRequest,
+    SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
+};
+use futures_util::{Stream, StreamExt as _, TryFutureExt as _};
+use tonic::metadata::{Ascii, MetadataValue};
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
+use tonic::transport::{Certificate, Channel, ClientTlsConfig, Endpoint, Identity};
+use tonic::{Code, Request, Response, Status};
+use tonic_types::{ErrorDetails, RpcStatusExt as _, StatusExt as _};
 
+use crate::endpoint::{ApiEndpoint, Tls};
 use crate::exit::Failure;
 
-/// A client of the push service.
+/// How the library says that its own side of a call has run out of time.
+const LATE: &str = "Timeout expired";
+
+type Door = InterceptedService<Channel, Key>;
+
+/// A client of all services of the API.
 #[derive(Clone, Debug)]
-pub(crate) struct PushClient {
-    service: PushServiceClient<Channel>,
+pub(crate) struct ApiClient {
+    door: Door,
     timeout: Duration,
     endpoint: String,
+    has_key: bool,
 }
 
-impl PushClient {
+/// Shows the key with every call.
+#[derive(Clone, Debug)]
+struct Key(Option<MetadataValue<Ascii>>);
+
+impl Interceptor for Key {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        if let Some(key) = &self.0 {
+            request.metadata_mut().insert("authorization", key.clone());
+        }
+        Ok(request)
+    }
+}
+
+/// Runs what a command does with the API.
+pub(crate) fn block_on<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(error.to_string()))?;
+    runtime.block_on(work)
+}
+
+impl ApiClient {
     /// Connects.
-    pub(crate) async fn connect(endpoint: &str, timeout: Duration) -> Result<Self, Failure> {
-        let unreachable = |error: &dyn std::error::Error| {
-            let source = innermost(error);
-            let hint =
-                "is the server running? Start one with: fanfare serve --dev, or name another with --endpoint";
-            Failure::Failed(format!("cannot reach {endpoint}: {source}\n{hint}"))
+    pub(crate) async fn connect(endpoint: &ApiEndpoint) -> Result<Self, Failure> {
+        let ApiEndpoint { url, tls, key, timeout } = endpoint;
+        let mut dial = Endpoint::from_shared(url.clone())
+            .map_err(|error| Failure::Usage(format!("--endpoint {url}: {error}")))?
+            .connect_timeout(*timeout)
+            .tcp_nodelay(true);
+        if let Some(tls) = tls {
+            dial = dial
+                .tls_config(tls_config(tls))
+                .map_err(|error| Failure::Usage(format!("cannot use TLS: {}", innermost(&error))))?;
+        }
+        // The library's own limit ends with the TCP handshake; this one includes TLS and HTTP/2.
+        let channel = match tokio::time::timeout(*timeout, dial.connect()).await {
+            Ok(Ok(channel)) => channel,
+            Ok(Err(error)) => return Err(unreachable(url, &innermost(&error))),
+            Err(_) => return Err(unreachable(url, &format!("no connection within {timeout:?}"))),
         };
-        let channel = Endpoint::from_shared(endpoint.to_owned())
-            .map_err(|error| Failure::Usage(format!("--endpoint {endpoint}: {error}")))?
-            .connect_timeout(timeout)
-            .tcp_nodelay(true)
-            .connect()
-            .await
-            .map_err(|error| unreachable(&error))?;
-        Ok(Self { service: PushServiceClient::new(channel), timeout, endpoint: endpoint.to_owned() })
+        let metadata = key.as_ref().map(|key| format!("Bearer {}", key.as_str()).parse());
+        let mut metadata: Option<MetadataValue<Ascii>> = metadata
+            .transpose()
+            .map_err(|_| Failure::Usage("the API key does not fit into a header".to_owned()))?;
+        if let Some(metadata) = &mut metadata {
+            metadata.set_sensitive(true);
+        }
+        Ok(Self {
+            door: InterceptedService::new(channel, Key(metadata)),
+            timeout: *timeout,
+            endpoint: url.clone(),
+            has_key: key.is_some(),
+        })
     }
 
-    /// Pushes.
-    pub(crate) async fn publish(&mut self, request: PublishRequest) -> Result<PublishResponse, Failure> {
-        let mut request = Request::new(request);
+    /// Pushes one message.
+    pub(crate) async fn publish(&self, request: PublishRequest) -> Result<PublishResponse, Failure> {
+        let mut service = PushServiceClient::new(self.door.clone());
+        self.answer(service.publish(self.request(request)).await)
+    }
+
+    /// Pushes as many messages as the stream has. There is no deadline for the whole: whoever reads the answers
+    /// says how long it waits for one.
+    pub(crate) fn publish_stream(
+        &self,
+        requests: impl Stream<Item = PublishStreamRequest> + Send + 'static,
+    ) -> Answers {
+        let mut service = PushServiceClient::new(self.door.clone());
+        let call = async move { service.publish_stream(requests).await.map(Response::into_inner) };
+        Answers { stream: Box::pin(call.try_flatten_stream()), client: self.clone() }
+    }
+
+    /// Asks for one connection.
+    pub(crate) async fn connection(&self, id: &str) -> Result<GetConnectionResponse, Failure> {
+        let request = GetConnectionRequest { connection: id.to_owned() };
+        self.answer(self.connections().get_connection(self.request(request)).await)
+    }
+
+    /// Closes connections.
+    pub(crate) async fn disconnect(&self, request: DisconnectRequest) -> Result<DisconnectResponse, Failure> {
+        self.answer(self.connections().disconnect(self.request(request)).await)
+    }
+
+    /// Subscribes connections.
+    pub(crate) async fn subscribe(&self, request: SubscribeRequest) -> Result<SubscribeResponse, Failure> {
+        self.answer(self.connections().subscribe(self.request(request)).await)
+    }
+
+    /// Unsubscribes connections.
+    pub(crate) async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequest,
+    ) -> Result<UnsubscribeResponse, Failure> {
+        self.answer(self.connections().unsubscribe(self.request(request)).await)
+    }
+
+    /// Changes when connections expire.
+    pub(crate) async fn refresh(&self, request: RefreshRequest) -> Result<RefreshResponse, Failure> {
+        self.answer(self.connections().refresh(self.request(request)).await)
+    }
+
+    /// Revokes tokens.
+    pub(crate) async fn revoke(&self, request: RevokeTokensRequest) -> Result<RevokeTokensResponse, Failure> {
+        self.answer(self.connections().revoke_tokens(self.request(request)).await)
+    }
+
+    /// Lists one page of nodes.
+    pub(crate) async fn nodes(&self, request: ListNodesRequest) -> Result<ListNodesResponse, Failure> {
+        let mut service = ClusterServiceClient::new(self.door.clone());
+        self.answer(service.list_nodes(self.request(request)).await)
+    }
+
+    fn connections(&self) -> ConnectionServiceClient<Door> {
+        ConnectionServiceClient::new(self.door.clone())
+    }
+
+    fn request<T>(&self, message: T) -> Request<T> {
+        let mut request = Request::new(message);
         request.set_timeout(self.timeout);
-        let answer = self.service.publish(request).await;
-        answer.map(tonic::Response::into_inner).map_err(|status| refused(&status, &self.endpoint))
+        request
+    }
+
+    fn answer<T>(&self, answer: Result<Response<T>, Status>) -> Result<T, Failure> {
+        answer.map(Response::into_inner).map_err(|status| self.refused(&status))
+    }
+
+    /// Says what the server refused, and what can be done about it.
+    fn refused(&self, status: &Status) -> Failure {
+        let late = status.code() == Code::Cancelled && status.message() == LATE;
+        let code = if late { Code::DeadlineExceeded } else { status.code() };
+        let text = match code {
+            Code::DeadlineExceeded => {
+                format!("{} did not answer in time: try a longer --timeout", self.endpoint)
+            }
+            Code::Unimplemented if status.message().is_empty() => {
+                format!("{} does not know this call: it runs another version", self.endpoint)
+            }
+            _ if status.message().is_empty() => code.description().to_owned(),
+            _ => status.message().to_owned(),
+        };
+        let mut message = explained(text, &status.get_error_details());
+        match code {
+            Code::Unauthenticated if self.has_key => {
+                message
+                    .push_str("\nis it the right key? It came from --api-key-file or FANFARE_CLI__API_KEY");
+            }
+            Code::Unauthenticated => {
+                message.push_str(
+                    "\nname a file that holds a key with --api-key-file, or set FANFARE_CLI__API_KEY",
+                );
+            }
+            Code::PermissionDenied => {
+                message.push_str("\nuse a key that has the role: --api-key-file or FANFARE_CLI__API_KEY");
+            }
+            _ => {}
+        }
+        Failure::Refused { code: code as i32, message }
     }
 }
 
-/// Says what the server refused, and what can be done about it.
-fn refused(status: &Status, endpoint: &str) -> Failure {
-    let details = status.get_error_details();
-    // The library says "cancelled" when its own side of the call has run out of time.
-    let late = status.code() == Code::Cancelled && status.message() == "Timeout expired";
-    let code = if late { Code::DeadlineExceeded } else { status.code() };
-    let mut message = match code {
-        Code::DeadlineExceeded => format!("{endpoint} did not answer in time: try a longer --timeout"),
-        _ => status.message().to_owned(),
-    };
+/// The answers to the pushes on one stream.
+pub(crate) struct Answers {
+    stream: Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>,
+    client: ApiClient,
+}
+
+impl Answers {
+    /// The next answer; none when the server has ended the stream.
+    pub(crate) async fn next(&mut self) -> Result<Option<PublishStreamResponse>, Failure> {
+        let answer = self.stream.next().await.transpose();
+        answer.map_err(|status| self.client.refused(&status))
+    }
+
+    /// What a wait without an answer is told as.
+    pub(crate) fn silence(&self) -> Failure {
+        self.client.refused(&Status::deadline_exceeded(LATE))
+    }
+}
+
+/// What one push of a stream was refused with.
+pub(crate) fn refusal(status: &tonic_types::Status) -> String {
+    explained(status.message.clone(), &status.get_error_details())
+}
+
+/// Adds what the details say to programs, which people may want to look up.
+fn explained(mut message: String, details: &ErrorDetails) -> String {
     if let Some(retry) = details.retry_info().and_then(|info| info.retry_delay) {
         message.push_str(&format!(" (in {retry:?})"));
     }
     if let Some(info) = details.error_info() {
         message.push_str(&format!(" [{}]", info.reason));
     }
-    Failure::Refused { code: code as i32, message }
+    message
+}
+
+fn tls_config(tls: &Tls) -> ClientTlsConfig {
+    let config = match &tls.authorities {
+        Some(authorities) => ClientTlsConfig::new().ca_certificate(Certificate::from_pem(authorities)),
+        None => ClientTlsConfig::new().with_native_roots(),
+    };
+    match &tls.identity {
+        Some((certificate, key)) => config.identity(Identity::from_pem(certificate, key)),
+        None => config,
+    }
+}
+
+fn unreachable(endpoint: &str, why: &str) -> Failure {
+    let hint = if why.contains("UnknownIssuer") {
+        "the certificate is from an authority that is not known here: name it with --ca-file"
+    } else if why.contains("InvalidContentType") {
+        "the server does not speak TLS there: try http:// in place of https://"
+    } else {
+        "is the server running? Start one with: fanfare serve --dev, or name another with --endpoint"
+    };
+    Failure::Failed(format!("cannot reach {endpoint}: {why}\n{hint}"))
 }
 
 fn innermost(error: &dyn std::error::Error) -> String {

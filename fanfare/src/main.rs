@@ -5,13 +5,18 @@ mod cli;
 mod client;
 mod config;
 mod config_command;
+mod connections;
+mod endpoint;
 mod exit;
+mod nodes;
+mod print;
 mod push;
 mod reload;
 mod serve;
+mod shell;
+mod token;
 mod version;
 
-use clap::Parser as _;
 use cli::{Cli, Command};
 
 /// The lowest memory of all allocators measured: buffers that nobody has touched stay unmapped.
@@ -19,12 +24,18 @@ use cli::{Cli, Command};
 static ALLOCATOR: tikv_jemallocator::Jemalloc = tikv_jemallocator::Jemalloc;
 
 fn main() -> std::process::ExitCode {
-    let cli = Cli::parse();
-    let result = match cli.command {
+    let result = match Cli::read().command {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Push(arguments) => push::run(&arguments),
+        Command::Token(arguments) => token::run(&arguments),
+        Command::Connections(arguments) => connections::run(&arguments),
+        Command::Disconnect(arguments) => connections::disconnect(&arguments),
+        Command::Revoke(arguments) => connections::revoke(&arguments),
+        Command::Nodes(arguments) => nodes::run(&arguments),
         Command::Config(arguments) => config_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),
+        Command::Completion(arguments) => shell::completion(&arguments),
+        Command::Man(arguments) => shell::man(&arguments),
         Command::Version(arguments) => version::run(&arguments),
     };
     exit::report(result)

@@ -1,82 +1,102 @@
-//! `fanfare push`: one message from the command line.
+//! `fanfare push`: one message from the command line, or one for each line of standard input.
+
+mod lines;
+mod stream;
+mod tally;
 
 use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use fanfare_proto::DESCRIPTORS;
 use fanfare_proto::v1::{
-    GapReason, Message, PublishRequest, PublishResponse, Receipt, Target, WaitFor, message::Payload,
-    target::Kind,
+    Message, PublishRequest, PublishResponse, Receipt, Target, WaitFor, message::Payload, target::Kind,
 };
-use prost_reflect::prost::Message as _;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use serde_json::value::RawValue;
 
-use crate::cli::{EndpointArguments, Output, PushArguments, Wait};
-use crate::client::PushClient;
+use crate::cli::{Output, PushArguments, Wait};
+use crate::client::{self, ApiClient};
+use crate::endpoint::ApiEndpoint;
 use crate::exit::Failure;
+use crate::print;
+use lines::{Aim, Form};
 
 /// Tags that a message may have.
 const MAX_TAGS: usize = 16;
+/// What stands for standard input in place of the data.
+const STANDARD_INPUT: &str = "-";
 
 pub(crate) fn run(arguments: &PushArguments) -> Result<(), Failure> {
-    let mut request = request(arguments)?;
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(error.to_string()))?;
-    let answer = runtime.block_on(async {
-        let EndpointArguments { endpoint, timeout } = &arguments.endpoint;
-        let mut client = PushClient::connect(endpoint, timeout.0).await?;
-        if is_loopback(endpoint) {
+    let (kind, data) = target_and_data(arguments)?;
+    let endpoint = ApiEndpoint::read(&arguments.endpoint)?;
+    let template = template(arguments)?;
+    let Some(data) = data else {
+        let aim = kind.map_or(Aim::EachLine, |kind| Aim::One(Target { kind: Some(kind) }));
+        if arguments.message.binary && matches!(aim, Aim::EachLine) {
+            return Err(Failure::Usage(
+                "lines that name their targets are JSON: with --binary say one target".to_owned(),
+            ));
+        }
+        return stream::run(arguments, &endpoint, Form { template, aim, binary: arguments.message.binary });
+    };
+    if arguments.fail_fast {
+        return Err(Failure::Usage(
+            "--fail-fast is for standard input: say - in place of the data".to_owned(),
+        ));
+    }
+    let mut request = PublishRequest { target: Some(Target { kind }), ..template };
+    let message = request.message.get_or_insert_default();
+    message.payload = Some(payload(data, arguments.message.binary)?);
+    let answer = client::block_on(async {
+        let client = ApiClient::connect(&endpoint).await?;
+        if endpoint.is_loopback() {
             stamp(&mut request);
         }
         client.publish(request).await
     })?;
     match arguments.output {
-        Output::Table => print_table(&answer, arguments.wait),
-        Output::Json => print_json(&answer)?,
+        Output::Table => print_table(&answer, arguments.message.wait),
+        Output::Json => print::json("PublishResponse", &answer),
     }
-    Ok(())
 }
 
-fn request(arguments: &PushArguments) -> Result<PublishRequest, Failure> {
-    let (kind, data) = target_and_data(arguments)?;
-    let payload = if arguments.binary {
-        Payload::Data(data.into_bytes().into())
-    } else {
-        serde_json::from_str::<&serde_json::value::RawValue>(&data).map_err(|error| {
-            let quoted = serde_json::Value::String(data.clone());
-            Failure::Usage(format!(
-                "the data is not JSON ({error}); for text write '{quoted}', else add --binary"
-            ))
-        })?;
-        Payload::Json(data)
-    };
-    let message = Message {
-        payload: Some(payload),
-        tags: tags(&arguments.tags)?,
-        exclude_connections: arguments.exclude.clone(),
-        ..Default::default()
-    };
-    let wait_for = match arguments.wait {
+/// A push that lacks its target and its data.
+fn template(arguments: &PushArguments) -> Result<PublishRequest, Failure> {
+    let said = &arguments.message;
+    let message =
+        Message { tags: tags(&said.tags)?, exclude_connections: said.exclude.clone(), ..Default::default() };
+    let wait_for = match said.wait {
         Wait::Accepted => WaitFor::Accepted,
         Wait::Written => WaitFor::Written,
     };
     Ok(PublishRequest {
-        target: Some(Target { kind: Some(kind) }),
         message: Some(message),
         wait_for: wait_for.into(),
-        wait_timeout: to_proto(arguments.wait_timeout.0),
+        wait_timeout: to_proto(said.wait_timeout.0),
         ..Default::default()
     })
 }
 
-fn target_and_data(arguments: &PushArguments) -> Result<(Kind, String), Failure> {
-    let words = arguments.words.as_slice();
-    match (&arguments.user, &arguments.connection, words) {
-        (Some(user), _, [data]) => Ok((Kind::User(user.clone()), data.clone())),
-        (None, Some(connection), [data]) => Ok((Kind::Connection(connection.clone()), data.clone())),
-        (None, None, [channel, data]) => Ok((Kind::Channel(channel.clone()), data.clone())),
+fn payload(data: String, binary: bool) -> Result<Payload, Failure> {
+    if binary {
+        return Ok(Payload::Data(data.into_bytes().into()));
+    }
+    serde_json::from_str::<&RawValue>(&data).map_err(|error| {
+        let quoted = serde_json::Value::String(data.clone());
+        Failure::Usage(format!(
+            "the data is not JSON ({error}); for text write '{quoted}', else add --binary"
+        ))
+    })?;
+    Ok(Payload::Json(data))
+}
+
+/// For whom the push is, and its data: no data means standard input, no target that each line names its own.
+fn target_and_data(arguments: &PushArguments) -> Result<(Option<Kind>, Option<String>), Failure> {
+    let data = |data: &String| (data != STANDARD_INPUT).then(|| data.clone());
+    let said = &arguments.message;
+    match (&said.user, &said.connection, arguments.words.as_slice()) {
+        (Some(user), _, [last]) => Ok((Some(Kind::User(user.clone())), data(last))),
+        (None, Some(connection), [last]) => Ok((Some(Kind::Connection(connection.clone())), data(last))),
+        (None, None, [channel, last]) => Ok((Some(Kind::Channel(channel.clone())), data(last))),
+        (None, None, [only]) if only == STANDARD_INPUT => Ok((None, None)),
         (None, None, _) => {
             Err(Failure::Usage("say CHANNEL and DATA, or --user or --connection and DATA".to_owned()))
         }
@@ -91,11 +111,6 @@ fn tags(words: &[String]) -> Result<BTreeMap<String, String>, Failure> {
         Ok((key.to_owned(), value.to_owned()))
     };
     words.iter().map(pair).collect()
-}
-
-fn is_loopback(endpoint: &str) -> bool {
-    let authority = endpoint.split_once("://").map_or(endpoint, |(_, authority)| authority);
-    ["127.", "localhost", "[::1]"].iter().any(|name| authority.starts_with(name))
 }
 
 /// Says when the message was sent: on one machine clocks agree, so that a page can show the delay. A push to
@@ -118,38 +133,17 @@ fn to_proto(duration: Duration) -> Option<fanfare_proto::Duration> {
     duration.try_into().ok()
 }
 
-fn print_table(answer: &PublishResponse, wait: Wait) {
+fn print_table(answer: &PublishResponse, wait: Wait) -> Result<(), Failure> {
     let Receipt { nodes_asked, written, pending, cut, user_offline, gaps, .. } =
         answer.receipt.clone().unwrap_or_default();
-    println!("accepted      sent to {nodes_asked} {}", if nodes_asked == 1 { "node" } else { "nodes" });
+    let mut pairs = vec![("accepted", format!("sent to {}", print::count(nodes_asked.into(), "node")))];
     if wait == Wait::Written {
-        println!("written       {written}");
-        println!("pending       {pending}");
-        println!("cut           {cut}");
+        let counts = [("written", written), ("pending", pending), ("cut", cut)];
+        pairs.extend(counts.map(|(name, count)| (name, count.to_string())));
     }
     if user_offline {
-        println!("user          offline");
+        pairs.push(("user", "offline".to_owned()));
     }
-    for gap in gaps {
-        let reason = match gap.reason() {
-            GapReason::Unreachable => "is not linked",
-            GapReason::CatchingUp => "is catching up",
-            GapReason::Silent => "did not answer in time",
-            GapReason::Unspecified => "is missing",
-        };
-        println!("incomplete    node {} {reason}", gap.node);
-    }
-}
-
-/// Prints proto3 JSON, the same as a JSON gateway would answer.
-fn print_json(answer: &PublishResponse) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("cannot print the answer: {error}"));
-    let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| failed(&error))?;
-    let descriptor = pool
-        .get_message_by_name("fanfare.v1.PublishResponse")
-        .ok_or_else(|| failed(&"its descriptor is missing"))?;
-    let message = DynamicMessage::decode(descriptor, answer.encode_to_vec().as_slice());
-    let message = message.map_err(|error| failed(&error))?;
-    println!("{}", serde_json::to_string_pretty(&message).map_err(|error| failed(&error))?);
-    Ok(())
+    pairs.extend(print::gaps(&gaps));
+    print::pairs(&pairs)
 }

@@ -1,6 +1,7 @@
 //! The whole server from outside, through its real doors.
 
 mod bystander;
+mod calls;
 mod channels;
 mod churn;
 mod command_line;
@@ -8,6 +9,7 @@ mod dispatch;
 mod frames;
 mod http;
 mod life;
+mod operations;
 mod protobuf;
 mod receipts;
 mod signals;

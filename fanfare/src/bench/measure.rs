@@ -12,7 +12,8 @@ use super::bare_loop::BareLoop;
 use super::part::{OTHER_CORE, Part, SERVER_CORE, bench_clients};
 use super::usage::{cpu_time, memory};
 use crate::cli::BenchArguments;
-use crate::client::PushClient;
+use crate::client::ApiClient;
+use crate::endpoint::ApiEndpoint;
 
 /// The channel that everybody subscribes to, and the one with a single subscriber.
 const CROWD: &str = "crowd";
@@ -77,7 +78,7 @@ struct Load {
 struct Server {
     part: Part,
     clients: SocketAddr,
-    pusher: PushClient,
+    pusher: ApiClient,
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
@@ -182,7 +183,7 @@ impl Server {
         let mut part = Part::start(SERVER_CORE, &words.collect::<Vec<_>>())?;
         let clients = part.address_after("page")?;
         let api = part.address_after("gRPC API")?;
-        let pusher = runtime.block_on(PushClient::connect(&format!("http://{api}"), PATIENCE))?;
+        let pusher = runtime.block_on(ApiClient::connect(&ApiEndpoint::plain(api, PATIENCE)))?;
         Ok(Self { part, clients, pusher })
     }
 
@@ -217,7 +218,7 @@ impl Server {
     }
 }
 
-async fn push_until(mut pusher: PushClient, load: Load, end: Instant) -> Result<Vec<Duration>> {
+async fn push_until(pusher: ApiClient, load: Load, end: Instant) -> Result<Vec<Duration>> {
     let mut times = Vec::new();
     loop {
         let pushed = Instant::now();
