@@ -77,6 +77,11 @@ impl<T> Sender<T> {
         self.bounds.bytes.saturating_sub(self.room.available_permits())
     }
 
+    /// Whether half of what may wait, in bytes or in items, waits.
+    pub fn is_half_full(&self) -> bool {
+        self.waiting_bytes() > self.bounds.bytes / 2 || self.items.capacity() < self.bounds.items / 2
+    }
+
     /// How much may wait.
     pub fn bounds(&self) -> Bounds {
         self.bounds
@@ -173,6 +178,7 @@ mod tests {
         sender.try_send(vec![0; 60]).unwrap();
         assert!(sender.try_send(vec![0; 60]).is_err());
         assert_eq!(receiver.waiting_bytes(), 60);
+        assert!(sender.is_half_full());
         assert_eq!(receiver.recv().await.unwrap().len(), 60);
         sender.try_send(vec![0; 60]).unwrap();
     }

@@ -102,6 +102,11 @@ impl MembershipWatch {
         self.0.borrow_and_update().clone()
     }
 
+    /// What is known now, without marking it as seen: cheap, and many can look at once.
+    pub fn peek(&self) -> Arc<Membership> {
+        self.0.borrow().clone()
+    }
+
     /// Waits until something has changed since [`current`](Self::current) was last called. Ends with
     /// `false` when the registry is gone and nothing will ever change.
     pub async fn changed(&mut self) -> bool {

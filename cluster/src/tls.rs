@@ -72,7 +72,11 @@ impl ServerTls {
     /// Says which file to mend.
     pub fn load(files: &TlsConfig, protocols: &[&str]) -> Result<Option<Self>, TlsError> {
         if files.certificates.is_empty() {
-            return Ok(None);
+            let why = "client certificates can be asked for only where there are certificates of the server";
+            return match files.client_ca_file.as_os_str().is_empty() {
+                true => Ok(None),
+                false => Err(bad_file(&files.client_ca_file, why)),
+            };
         }
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let tickets = ring::Ticketer::new()?;

@@ -110,4 +110,6 @@ fn a_client_without_a_certificate_is_refused_where_one_is_asked_for() {
 #[test]
 fn without_certificates_there_is_no_tls() {
     assert!(ServerTls::load(&TlsConfig::default(), &[]).unwrap().is_none());
+    let lonely = TlsConfig { client_ca_file: "ca.pem".into(), ..Default::default() };
+    assert!(ServerTls::load(&lonely, &[]).unwrap_err().to_string().contains("ca.pem"));
 }

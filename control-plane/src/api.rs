@@ -1,6 +1,18 @@
 //! The public gRPC API of a replica.
 
+mod cluster_service;
+mod connection_service;
+mod deadline;
 pub(crate) mod edge;
+mod guard;
+mod handshakes;
+pub(crate) mod keys;
+mod methods;
 mod push_service;
+mod push_stream;
+mod status;
 
+pub(crate) use cluster_service::ClusterApi;
+pub(crate) use connection_service::ConnectionApi;
+pub(crate) use guard::Door;
 pub(crate) use push_service::PushApi;

@@ -2,15 +2,22 @@
 
 mod api;
 mod config;
+mod inspections;
 mod link_service;
 mod links;
 mod metrics;
+mod operation;
 mod owner;
 mod owners;
 mod push;
+mod rate;
 mod receipts;
+mod refusal;
+mod repeats;
+mod revocations;
 mod router;
 mod start;
 
-pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, Role};
+pub use api::keys::InvalidKey;
+pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, InvalidApi, Role};
 pub use start::{ControlPlane, StartError};

@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fanfare_cluster::byte_queue::Receiver;
 use fanfare_cluster::channel::{ChannelName, Namespaces};
@@ -14,16 +14,19 @@ use fanfare_proto::link::link_service_server::{LinkService, LinkServiceServer};
 use fanfare_proto::link::{self, OpenRequest, OpenResponse, open_request, open_response};
 use futures_util::Stream;
 use tokio::net::TcpListener;
-use tokio::sync::oneshot;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 use tracing::{debug, error, info, warn};
 
+use crate::inspections::Inspections;
 use crate::links::{Link, Links, Outgoing};
 use crate::metrics::Metrics;
+use crate::operation::unix_seconds;
 use crate::owners::{Owners, Publish};
 use crate::receipts::{Counts, Receipts};
+use crate::refusal::Refusal;
+use crate::revocations::Revocations;
 use crate::router::Router;
 
 /// The version of the link protocol that this replica speaks.
@@ -32,6 +35,10 @@ const VERSION: u32 = 1;
 const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 /// The client protocol's "internal server error", temporary.
 const INTERNAL_ERROR: u32 = 100;
+/// The client protocol's "too many requests", temporary.
+const TOO_MANY_REQUESTS: u32 = 111;
+/// How long a new link may take for all revocations.
+const REVOCATIONS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The service; cheap to clone.
 #[derive(Clone, Debug)]
@@ -42,6 +49,8 @@ pub(crate) struct LinkApi {
     pub(crate) owners: Owners,
     pub(crate) router: Arc<Router>,
     pub(crate) receipts: Arc<Receipts>,
+    pub(crate) inspections: Arc<Inspections>,
+    pub(crate) revocations: Arc<Revocations>,
     pub(crate) channels: Arc<Namespaces>,
     pub(crate) metrics: Metrics,
     pub(crate) tasks: Tasks,
@@ -56,7 +65,10 @@ pub(crate) fn serve(listener: TcpListener, api: LinkApi) {
             .max_encoding_message_size(MAX_LINK_MESSAGE);
         let served = cluster_server()
             .add_service(service)
-            .serve_with_incoming_shutdown(TcpIncoming::from(listener), stopping.cancelled())
+            .serve_with_incoming_shutdown(
+                TcpIncoming::from(listener).with_nodelay(Some(true)),
+                stopping.cancelled(),
+            )
             .await;
         if let Err(error) = served {
             error!(%error, "the link server has ended");
@@ -83,14 +95,14 @@ impl LinkService for LinkApi {
             warn!(%node, "the node's channel options differ from this replica's: compare their files");
             self.metrics.namespace_mismatches.inc();
         }
-        let (link, outgoing) = self.links.open(&hello, &node);
-        info!(node = %link.node(), "a node is linked");
-        link.send(open_response::Message::Welcome(link::Welcome {
+        let welcome = link::Welcome {
             replica: self.me.as_str().to_owned(),
             incarnation: self.incarnation.to_wire(),
             version: VERSION.min(hello.version),
             namespaces_hash: self.channels.hash(),
-        }));
+        };
+        let (link, outgoing) = self.links.open(&hello, &node, welcome);
+        info!(node = %link.node(), "a node is linked");
         let ended = Box::pin(link.ended().clone().cancelled_owned());
         self.tasks.spawn("link reader", self.clone().read(link, incoming));
         Ok(Response::new(Outbound { outgoing, ended, sequence: 0 }))
@@ -100,9 +112,18 @@ impl LinkService for LinkApi {
 impl LinkApi {
     /// Takes what the node says until the link ends, then tells everybody that it has.
     async fn read(self, link: Link, mut incoming: Streaming<OpenRequest>) {
+        let stopping = self.tasks.stopping();
+        tokio::select! {
+            () = stopping.cancelled() => {}
+            told = tokio::time::timeout(REVOCATIONS_TIMEOUT, self.tell_revocations(&link)) => {
+                if told.is_err() {
+                    warn!(node = %link.node(), "the node does not take the revocations: its link is cut");
+                    link.ended().cancel();
+                }
+            }
+        }
         // Here and not where the call is answered: that may be given up in the middle, this never is.
         self.owners.session_up(&link).await;
-        let stopping = self.tasks.stopping();
         loop {
             let message = tokio::select! {
                 () = stopping.cancelled() => break,
@@ -125,6 +146,25 @@ impl LinkApi {
         info!(node = %link.node(), "a node is no longer linked");
     }
 
+    /// Tells a new link all revocations, in pieces that its queue can hold. What is added meanwhile goes out on
+    /// the link as well: it is known to all by now.
+    async fn tell_revocations(&self, link: &Link) {
+        let mut last: Option<String> = None;
+        loop {
+            let revocations = self.revocations.after(last.as_deref(), unix_seconds(SystemTime::now()));
+            if revocations.is_empty() && last.is_some() {
+                return;
+            }
+            let Some(newest) = revocations.last() else {
+                // Also none at all is said, so that the node knows that it has not missed any.
+                return link.send(open_response::Message::Revocations(link::Revocations::default()));
+            };
+            last = Some(newest.user.clone());
+            let message = open_response::Message::Revocations(link::Revocations { revocations });
+            link.send_when_there_is_room(message).await;
+        }
+    }
+
     async fn take(&self, link: &Link, message: open_request::Message) {
         use open_request::Message;
         match message {
@@ -143,8 +183,10 @@ impl LinkApi {
             }
             Message::CaughtUp(_) => self.owners.caught_up(link.session()).await,
             Message::Hello(_) => debug!(node = %link.node(), "a second hello is ignored"),
-            // The load and the node's placement are of use once there are several nodes and replicas.
-            Message::Placement(_) | Message::Load(_) | Message::Inspected(_) => {}
+            Message::Load(load) => link.take_load(load),
+            Message::Inspected(inspected) => self.inspections.answer(link.session(), inspected),
+            // The node's placement is of use once there are several replicas.
+            Message::Placement(_) => {}
         }
     }
 
@@ -155,13 +197,17 @@ impl LinkApi {
             (Ok(name), Some(publication)) if self.router.owns(&name) => (name, publication),
             _ => return refuse(link, channel, ticket),
         };
-        let (placed, placing) = oneshot::channel();
-        let publish = Publish { channel: name, publication, exclude: Vec::new(), receipt: None, placed };
+        let rate_limit = self.channels.of(&name).map_or(0, |rules| rules.options.publication_rate_limit);
+        let publish = Publish { channel: name, publication, exclude: Vec::new(), receipt: None, rate_limit };
         self.router.count_unreachable();
-        self.owners.publish_from_link(publish).await;
+        let placing = self.owners.publish_from_link(publish).await;
         let link = link.clone();
         self.tasks.spawn("client publish", async move {
-            let error = if placing.await.is_ok() { 0 } else { INTERNAL_ERROR };
+            let error = match placing.await {
+                Ok(Ok(_)) => 0,
+                Ok(Err(Refusal::TooFast { .. })) => TOO_MANY_REQUESTS,
+                _ => INTERNAL_ERROR,
+            };
             link.send(open_response::Message::Published(link::Published { ticket, error }));
         });
     }

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, TrySendError, Weighed, byte_queue};
 use fanfare_cluster::member::{Incarnation, MemberId};
@@ -27,9 +28,45 @@ impl Weighed for Outgoing {
         FLAT + match &self.0 {
             open_response::Message::Deliver(deliver) => deliver.weight(),
             open_response::Message::DeliverConnection(deliver) => deliver.data.len(),
+            open_response::Message::Act(act) => act.weight(),
+            open_response::Message::Revocations(some) => {
+                some.revocations.iter().map(|one| FLAT + one.user.len()).sum()
+            }
             _ => 0,
         }
     }
+}
+
+/// About how many bytes a message of the link holds on to.
+pub(crate) trait Weight {
+    fn weight(&self) -> usize;
+}
+
+impl Weight for link::Act {
+    fn weight(&self) -> usize {
+        const PER_EXCLUDED: usize = 48;
+        let named = match &self.target {
+            Some(link::act::Target::Channel(channel)) => channel.len(),
+            _ => 0,
+        };
+        let said = match &self.action {
+            Some(link::act::Action::Disconnect(disconnect)) => disconnect.reason.len(),
+            Some(link::act::Action::Subscribe(subscribe)) => subscribe.channel.len(),
+            Some(link::act::Action::Unsubscribe(unsubscribe)) => unsubscribe.channel.len(),
+            Some(link::act::Action::Refresh(_)) | None => 0,
+        };
+        named + said + self.exclude.len() * PER_EXCLUDED
+    }
+}
+
+/// What a node has said of itself.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct NodeReport {
+    pub(crate) version: String,
+    pub(crate) connections: u64,
+    pub(crate) capacity: u64,
+    /// When it last said how many connections it has.
+    pub(crate) at: Option<SystemTime>,
 }
 
 /// One node's link session; cheap to clone.
@@ -47,6 +84,7 @@ struct LinkState {
     /// Messages handed to the queue, which are numbered as they leave it.
     handed: AtomicU64,
     cut: CancellationToken,
+    report: Mutex<NodeReport>,
     metrics: Metrics,
 }
 
@@ -68,6 +106,39 @@ impl Link {
             self.0.metrics.link_cuts.inc();
             self.0.cut.cancel();
         }
+    }
+
+    /// Queues a message for the node and waits for room, as long as the link lives.
+    pub(crate) async fn send_when_there_is_room(&self, message: open_response::Message) {
+        self.0.handed.fetch_add(1, Ordering::Relaxed);
+        tokio::select! {
+            () = self.0.cut.cancelled() => {}
+            // If the other side is gone, so is the link.
+            _ = self.0.queue.send(Outgoing(message)) => {}
+        }
+    }
+
+    /// Whether so much waits for the node that those who can wait should.
+    pub(crate) fn is_pressed(&self) -> bool {
+        !self.0.cut.is_cancelled() && self.0.queue.is_half_full()
+    }
+
+    /// What the node has said of itself.
+    pub(crate) fn report(&self) -> NodeReport {
+        self.lock_report().clone()
+    }
+
+    /// The node says how it stands.
+    pub(crate) fn take_load(&self, load: link::Load) {
+        let mut report = self.lock_report();
+        report.connections = load.connections;
+        report.capacity = load.capacity;
+        report.at = Some(SystemTime::now());
+    }
+
+    fn lock_report(&self) -> MutexGuard<'_, NodeReport> {
+        // Plain values, whole at any moment.
+        self.0.report.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Is cancelled when the link shall end.
@@ -98,11 +169,22 @@ impl Links {
         Self { state: Mutex::default(), queue_bytes, metrics }
     }
 
-    /// A node has dialled. An older session of the same node ends.
-    pub(crate) fn open(&self, hello: &link::Hello, node: &MemberId) -> (Link, Receiver<Outgoing>) {
+    /// A node has dialled and is welcomed before anybody else can say something to it. An older session of the
+    /// same node ends.
+    pub(crate) fn open(
+        &self,
+        hello: &link::Hello,
+        node: &MemberId,
+        welcome: link::Welcome,
+    ) -> (Link, Receiver<Outgoing>) {
         // queue: link to a node
         let (queue, outgoing) = byte_queue(Bounds { items: LINK_ITEMS, bytes: self.queue_bytes });
         let incarnation = Incarnation::from_wire(hello.incarnation);
+        let report = NodeReport {
+            version: hello.fanfare_version.clone(),
+            capacity: hello.capacity,
+            ..Default::default()
+        };
         let mut state = self.lock();
         state.last_session += 1;
         let link = Link(Arc::new(LinkState {
@@ -113,8 +195,10 @@ impl Links {
             queue,
             handed: AtomicU64::new(0),
             cut: CancellationToken::new(),
+            report: Mutex::new(report),
             metrics: self.metrics.clone(),
         }));
+        link.send(open_response::Message::Welcome(welcome));
         if let Some(older) = state.by_node.insert(node.clone(), link.clone()) {
             info!(%node, "the node has dialled anew: its older link ends");
             older.ended().cancel();
@@ -152,9 +236,20 @@ impl Links {
         &self.metrics
     }
 
-    /// Whether the node is linked.
-    pub(crate) fn is_linked(&self, node: &MemberId) -> bool {
-        self.lock().by_node.contains_key(node)
+    /// The link to a node.
+    pub(crate) fn of_node(&self, node: &MemberId) -> Option<Link> {
+        self.lock().by_node.get(node).cloned()
+    }
+
+    /// Every link there is.
+    pub(crate) fn all(&self) -> Vec<Link> {
+        self.lock().by_node.values().cloned().collect()
+    }
+
+    /// Those of the nodes that have no link.
+    pub(crate) fn unlinked<'a>(&self, nodes: impl Iterator<Item = &'a MemberId>) -> Vec<MemberId> {
+        let state = self.lock();
+        nodes.filter(|node| !state.by_node.contains_key(*node)).cloned().collect()
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -185,13 +280,16 @@ mod tests {
         open_response::Message::Following(link::Following::default())
     }
 
+    fn welcome() -> link::Welcome {
+        link::Welcome::default()
+    }
+
     #[test]
     fn a_full_link_is_cut_and_what_was_lost_is_counted_at_the_next_hello() {
         let metrics = Metrics::default();
         let links = Links::new(300, metrics.clone());
         let node: MemberId = "node".parse().unwrap();
-        let (link, mut outgoing) = links.open(&hello(1, 0, 0), &node);
-        link.send(message());
+        let (link, mut outgoing) = links.open(&hello(1, 0, 0), &node, welcome());
         link.send(message());
         assert!(!link.ended().is_cancelled());
         assert!(outgoing.try_recv().is_some(), "the node has seen one");
@@ -200,7 +298,7 @@ mod tests {
         assert!(link.ended().is_cancelled());
         links.close(&link);
         assert!(links.of_connection(7).is_none());
-        links.open(&hello(2, 1, 1), &node);
+        links.open(&hello(2, 1, 1), &node, welcome());
         assert_eq!((metrics.link_cuts.get(), metrics.link_lost.get()), (1, 3));
     }
 
@@ -208,11 +306,11 @@ mod tests {
     fn a_node_that_dials_anew_ends_its_older_session() {
         let links = Links::new(1 << 20, Metrics::default());
         let node: MemberId = "node".parse().unwrap();
-        let (older, _queue) = links.open(&hello(1, 0, 0), &node);
-        let (newer, _queue) = links.open(&hello(2, 1, 0), &node);
+        let (older, _queue) = links.open(&hello(1, 0, 0), &node, welcome());
+        let (newer, _queue) = links.open(&hello(2, 1, 0), &node, welcome());
         assert!(older.ended().is_cancelled() && !newer.ended().is_cancelled());
         links.close(&older);
         assert_eq!(links.of_connection(7).map(|link| link.session()), Some(newer.session()));
-        assert!(links.is_linked(&node));
+        assert!(links.of_node(&node).is_some() && links.unlinked([&node].into_iter()).is_empty());
     }
 }

@@ -15,6 +15,18 @@ pub(crate) struct Metrics {
     pub(crate) link_cuts: Counter,
     pub(crate) link_lost: Counter,
     pub(crate) namespace_mismatches: Counter,
+    pub(crate) api: ApiMetrics,
+}
+
+/// What the public API counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct ApiMetrics {
+    pub(crate) unauthenticated: Counter,
+    pub(crate) forbidden: Counter,
+    pub(crate) shed: Counter,
+    pub(crate) failed_handshakes: Counter,
+    pub(crate) acts: Counter,
+    pub(crate) revocations: Gauge,
 }
 
 impl Metrics {
@@ -48,6 +60,38 @@ impl Metrics {
             "namespace_mismatches",
             "Nodes that dialled with other namespace options than this replica's",
             self.namespace_mismatches.clone(),
+        );
+        self.api.register(control);
+    }
+}
+
+impl ApiMetrics {
+    fn register(&self, control: &mut Registry) {
+        control.register(
+            "unauthenticated_calls",
+            "Calls refused because they had none of the configured keys",
+            self.unauthenticated.clone(),
+        );
+        control.register(
+            "forbidden_calls",
+            "Calls refused because their key does not have the method's role",
+            self.forbidden.clone(),
+        );
+        control.register(
+            "shed_calls",
+            "Calls refused because api.concurrency_limit was reached",
+            self.shed.clone(),
+        );
+        control.register(
+            "failed_handshakes",
+            "TLS handshakes on the API's port that failed or took too long",
+            self.failed_handshakes.clone(),
+        );
+        control.register("acts", "Operations on connections carried out", self.acts.clone());
+        control.register(
+            "revocations",
+            "Users whose older tokens are refused, as remembered",
+            self.revocations.clone(),
         );
     }
 }

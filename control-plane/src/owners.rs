@@ -11,16 +11,20 @@ use fanfare_cluster::tasks::Tasks;
 use fanfare_proto::link::{self, open_response};
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
-use crate::links::Link;
+use crate::links::{Link, Weight as _};
 use crate::metrics::Metrics;
 use crate::owner::{Owner, Reach, SessionId};
-use crate::push::PushError;
+use crate::rate::Rates;
+use crate::refusal::Refusal;
 
 /// What may wait for one owner task before pushes are told to come again.
 const MAILBOX: usize = 4096;
 /// What an owner takes out of its mailbox at once.
 const BATCH: usize = 256;
+/// What each thing in a mailbox takes beside its content, in bytes.
+const FLAT: usize = 256;
 
 /// A publication on its way to a channel.
 #[derive(Debug)]
@@ -30,14 +34,19 @@ pub(crate) struct Publish {
     pub(crate) exclude: Vec<Bytes>,
     /// The receipt's number and the milliseconds that nodes may take for it, if somebody waits.
     pub(crate) receipt: Option<(u64, u32)>,
-    pub(crate) placed: oneshot::Sender<Placed>,
+    /// Publications per second that the channel takes; 0 if as many as come.
+    pub(crate) rate_limit: u32,
 }
 
-/// A publication with the room that it takes on its way to its owner.
+/// Publications of one caller that go to one owner task together.
+#[derive(Debug, Default)]
+pub(crate) struct Batch(pub(crate) Vec<Publish>);
+
+/// An operation on the members of a personal channel, in order with what is published there.
 #[derive(Debug)]
-struct Carried {
-    publish: Publish,
-    _room: OwnedSemaphorePermit,
+pub(crate) struct Act {
+    pub(crate) channel: ChannelName,
+    pub(crate) act: link::Act,
 }
 
 /// A publication has its place and is on its way to nodes.
@@ -49,6 +58,9 @@ pub(crate) struct Placed {
     pub(crate) catching_up: Vec<MemberId>,
 }
 
+/// What an owner says of a publication.
+pub(crate) type Placing = Result<Placed, Refusal>;
+
 #[derive(Debug)]
 enum Mail {
     SessionUp(Link),
@@ -56,7 +68,18 @@ enum Mail {
     Follow(SessionId, ChannelName),
     Unfollow(SessionId, ChannelName),
     CaughtUp(SessionId),
-    Publish(Box<Carried>),
+    Publish(Box<Carried<Publish, Placing>>),
+    /// With the time after which it must not be published any more: its caller was told so.
+    Batch(Box<Carried<Batch, Vec<Placing>>>, Instant),
+    Act(Box<Carried<Act, Placing>>),
+}
+
+/// Something on its way to its owner, with the room that it takes there.
+#[derive(Debug)]
+struct Carried<T, A> {
+    content: T,
+    answer: oneshot::Sender<A>,
+    _room: OwnedSemaphorePermit,
 }
 
 /// The way to the owner tasks; cheap to clone.
@@ -86,25 +109,81 @@ impl Owners {
         Self { mailboxes, room, room_bytes, hasher: Default::default() }
     }
 
-    /// Hands a publication to the channel's owner task.
+    /// Hands a publication to the channel's owner task. One that its caller gives up before it has its place
+    /// is not published: the caller may try it again.
     ///
     /// # Errors
-    /// [`PushError::Busy`] if too much waits there.
-    pub(crate) fn publish(&self, publish: Publish) -> Result<(), PushError> {
-        let bytes = self.bytes(&publish);
-        let room = self.room.clone().try_acquire_many_owned(bytes).map_err(|_| PushError::Busy)?;
-        let mailbox = self.mailbox(&publish.channel);
-        let mail = Mail::Publish(Box::new(Carried { publish, _room: room }));
-        mailbox.try_send(mail).map_err(|_| PushError::Busy)
+    /// [`Refusal::Busy`] if too much waits there.
+    pub(crate) fn publish(&self, publish: Publish) -> Result<oneshot::Receiver<Placing>, Refusal> {
+        let room = self.room_now(publish.weight())?;
+        let mailbox = &self.mailboxes[self.index(&publish.channel)];
+        let (answer, placing) = oneshot::channel();
+        let mail = Mail::Publish(Box::new(Carried { content: publish, answer, _room: room }));
+        mailbox.try_send(mail).map_err(|_| Refusal::Busy)?;
+        Ok(placing)
     }
 
     /// Hands a client's publication to the channel's owner task, and waits while too much waits there: the
     /// link it came on stops reading meanwhile.
-    pub(crate) async fn publish_from_link(&self, publish: Publish) {
+    pub(crate) async fn publish_from_link(&self, publish: Publish) -> oneshot::Receiver<Placing> {
+        let (answer, placing) = oneshot::channel();
         // Room and owner are gone only when the process ends, and then nobody needs the answer.
-        let Ok(room) = self.room.clone().acquire_many_owned(self.bytes(&publish)).await else { return };
-        let mailbox = self.mailbox(&publish.channel);
-        let _ = mailbox.send(Mail::Publish(Box::new(Carried { publish, _room: room }))).await;
+        let permits = self.permits(publish.weight());
+        let Ok(room) = self.room.clone().acquire_many_owned(permits).await else { return placing };
+        let mailbox = &self.mailboxes[self.index(&publish.channel)];
+        let _ =
+            mailbox.send(Mail::Publish(Box::new(Carried { content: publish, answer, _room: room }))).await;
+        placing
+    }
+
+    /// Hands publications to the owner task of this index, which is that of all their channels; waits for room
+    /// until `until`. What was handed over is published even if nobody waits for the answer any more, but
+    /// not after `until`.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if there was no room in time.
+    pub(crate) async fn publish_batch(
+        &self,
+        owner: usize,
+        batch: Batch,
+        until: Instant,
+    ) -> Result<oneshot::Receiver<Vec<Placing>>, Refusal> {
+        let weight = batch.0.iter().map(Publish::weight).sum();
+        let hand_over = async {
+            let room = self.room.clone().acquire_many_owned(self.permits(weight)).await.ok()?;
+            let (answer, placing) = oneshot::channel();
+            let carried = Box::new(Carried { content: batch, answer, _room: room });
+            self.mailboxes[owner].send(Mail::Batch(carried, until)).await.ok()?;
+            Some(placing)
+        };
+        match tokio::time::timeout_at(until, hand_over).await {
+            Ok(Some(placing)) => Ok(placing),
+            _ => Err(Refusal::Busy),
+        }
+    }
+
+    /// Hands an operation to the channel's owner task.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if too much waits there.
+    pub(crate) fn act(&self, act: Act) -> Result<oneshot::Receiver<Placing>, Refusal> {
+        let room = self.room_now(FLAT + act.act.weight())?;
+        let mailbox = &self.mailboxes[self.index(&act.channel)];
+        let (answer, placing) = oneshot::channel();
+        let mail = Mail::Act(Box::new(Carried { content: act, answer, _room: room }));
+        mailbox.try_send(mail).map_err(|_| Refusal::Busy)?;
+        Ok(placing)
+    }
+
+    /// How many owner tasks there are.
+    pub(crate) fn count(&self) -> usize {
+        self.mailboxes.len()
+    }
+
+    /// Which owner task a channel belongs to.
+    pub(crate) fn index(&self, channel: &ChannelName) -> usize {
+        let hash = self.hasher.hash_one(channel.as_str());
+        (hash % self.mailboxes.len() as u64) as usize
     }
 
     pub(crate) async fn session_up(&self, link: &Link) {
@@ -121,12 +200,12 @@ impl Owners {
     }
 
     pub(crate) async fn follow(&self, session: SessionId, channel: ChannelName) {
-        let mailbox = self.mailbox(&channel);
+        let mailbox = &self.mailboxes[self.index(&channel)];
         let _ = mailbox.send(Mail::Follow(session, channel)).await;
     }
 
     pub(crate) async fn unfollow(&self, session: SessionId, channel: ChannelName) {
-        let mailbox = self.mailbox(&channel);
+        let mailbox = &self.mailboxes[self.index(&channel)];
         let _ = mailbox.send(Mail::Unfollow(session, channel)).await;
     }
 
@@ -137,15 +216,19 @@ impl Owners {
         }
     }
 
-    fn bytes(&self, publish: &Publish) -> u32 {
-        const FLAT: usize = 256;
-        let bytes = FLAT + publish.publication.weight();
-        u32::try_from(bytes.min(self.room_bytes)).unwrap_or(u32::MAX)
+    fn room_now(&self, weight: usize) -> Result<OwnedSemaphorePermit, Refusal> {
+        self.room.clone().try_acquire_many_owned(self.permits(weight)).map_err(|_| Refusal::Busy)
     }
 
-    fn mailbox(&self, channel: &ChannelName) -> &mpsc::Sender<Mail> {
-        let hash = self.hasher.hash_one(channel.as_str());
-        &self.mailboxes[(hash % self.mailboxes.len() as u64) as usize]
+    fn permits(&self, weight: usize) -> u32 {
+        u32::try_from(weight.min(self.room_bytes)).unwrap_or(u32::MAX)
+    }
+}
+
+impl Publish {
+    /// About how many bytes it holds on to.
+    pub(crate) fn weight(&self) -> usize {
+        FLAT + self.publication.weight()
     }
 }
 
@@ -155,7 +238,8 @@ async fn run(
     metrics: Metrics,
     stopping: tokio_util::sync::CancellationToken,
 ) {
-    let mut driver = Driver { owner: Owner::default(), links: HashMap::default(), metrics };
+    let (owner, rates) = (Owner::default(), Rates::default());
+    let mut driver = Driver { owner, rates, links: HashMap::default(), metrics };
     let mut batch = Vec::with_capacity(BATCH);
     loop {
         let received = tokio::select! {
@@ -177,6 +261,7 @@ async fn run(
 /// Carries out what the [`Owner`] decides.
 struct Driver {
     owner: Owner,
+    rates: Rates,
     links: HashMap<SessionId, Link>,
     metrics: Metrics,
 }
@@ -200,35 +285,67 @@ impl Driver {
                     self.send(session, open_response::Message::Following(following));
                 }
             }
-            Mail::Publish(carried) => self.publish(carried.publish),
+            // The caller was told to try again: what it tries again must not come twice.
+            Mail::Publish(carried) if carried.answer.is_closed() => {}
+            Mail::Publish(carried) => {
+                let Carried { content, answer, .. } = *carried;
+                // The push may have been given up by its caller: then nobody asks for the answer.
+                let _ = answer.send(self.publish(content));
+            }
+            Mail::Batch(carried, until) => {
+                let Carried { content: Batch(publishes), answer, .. } = *carried;
+                let late = Instant::now() > until;
+                let place = |publish| if late { Err(Refusal::Busy) } else { self.publish(publish) };
+                // As above.
+                let _ = answer.send(publishes.into_iter().map(place).collect());
+            }
+            Mail::Act(carried) if carried.answer.is_closed() => {}
+            Mail::Act(carried) => {
+                let Carried { content: Act { channel, act }, answer, .. } = *carried;
+                let placed = self.reach(&channel, act.weight());
+                for link in &placed.links {
+                    link.send(open_response::Message::Act(act.clone()));
+                }
+                // As above.
+                let _ = answer.send(Ok(placed));
+            }
         }
     }
 
-    fn publish(&mut self, publish: Publish) {
-        if publish.placed.is_closed() {
-            // The caller was told to try again: what it tries again must not come twice.
-            return;
+    fn publish(&mut self, publish: Publish) -> Placing {
+        if publish.rate_limit > 0 {
+            let taken = self.rates.take(&publish.channel, publish.rate_limit, Instant::now().into_std());
+            taken.map_err(|wait| Refusal::TooFast { wait })?;
         }
         let bytes = publish.publication.weight() + publish.channel.as_str().len();
-        let Reach { sessions, catching_up, withheld, .. } = self.owner.publish(&publish.channel, bytes);
-        let (receipt, receipt_within_ms) = publish.receipt.unwrap_or_default();
-        let deliver = link::Deliver {
-            channel: publish.channel.as_str().to_owned(),
-            publication: Some(publish.publication),
-            receipt,
-            receipt_within_ms,
-            exclude: publish.exclude,
-        };
-        let links: SmallVec<[Link; 4]> =
-            sessions.iter().filter_map(|session| self.links.get(session).cloned()).collect();
-        for link in &links {
-            link.send(open_response::Message::Deliver(deliver.clone()));
-        }
+        let placed = self.reach(&publish.channel, bytes);
         self.metrics.publications.inc();
-        self.metrics.deliveries.inc_by(links.len() as u64);
-        self.metrics.link_lost.inc_by(withheld as u64);
-        // The push may have been given up by its caller: then nobody asks for the answer.
-        let _ = publish.placed.send(Placed { links, catching_up });
+        if let Some((last, others)) = placed.links.split_last() {
+            self.metrics.deliveries.inc_by(placed.links.len() as u64);
+            let (receipt, receipt_within_ms) = publish.receipt.unwrap_or_default();
+            let deliver = link::Deliver {
+                channel: publish.channel.as_str().to_owned(),
+                publication: Some(publish.publication),
+                receipt,
+                receipt_within_ms,
+                exclude: publish.exclude,
+            };
+            for link in others {
+                link.send(open_response::Message::Deliver(deliver.clone()));
+            }
+            last.send(open_response::Message::Deliver(deliver));
+        }
+        Ok(placed)
+    }
+
+    /// The links of all who may have members of the channel.
+    fn reach(&mut self, channel: &ChannelName, bytes: usize) -> Placed {
+        let Reach { sessions, catching_up, withheld, .. } = self.owner.publish(channel, bytes);
+        if withheld > 0 {
+            self.metrics.link_lost.inc_by(withheld as u64);
+        }
+        let links = sessions.iter().filter_map(|session| self.links.get(session).cloned()).collect();
+        Placed { links, catching_up }
     }
 
     fn send(&self, session: SessionId, message: open_response::Message) {

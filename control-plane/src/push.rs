@@ -1,13 +1,19 @@
 //! A push after the door: every part of it is known to be good.
 
+use std::collections::BTreeMap;
 use std::str::FromStr as _;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_cluster::channel::{ChannelName, ChannelOptions, Namespaces};
+use fanfare_cluster::channel::{
+    ChannelName, ChannelOptions, DataFormat, InvalidData, MAX_PUBLICATION_BYTES, Namespaces,
+};
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::link;
 use fanfare_proto::v1::{self, message::Payload, target::Kind};
+use smallvec::SmallVec;
+
+use crate::refusal::Refusal;
 
 /// What a push may be asked to wait for its receipt, at most.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -27,12 +33,38 @@ pub(crate) enum Target {
     Connection(ConnectionId),
 }
 
+impl Target {
+    /// Checks a request's target.
+    pub(crate) fn parse(target: Option<v1::Target>) -> Result<Self, Refusal> {
+        match target.and_then(|target| target.kind) {
+            None => Err(invalid("target", "a channel, a user or a connection is required")),
+            Some(Kind::Channel(name)) => {
+                let channel =
+                    ChannelName::parse(&name).map_err(|why| invalid("target.channel", why.to_string()))?;
+                if channel.is_personal() {
+                    let why = fanfare_cluster::channel::InvalidChannelName::Personal;
+                    return Err(invalid("target.channel", why.to_string()));
+                }
+                Ok(Self::Channel(channel))
+            }
+            Some(Kind::User(user)) => ChannelName::personal(&user).map(Self::User).map_err(|_| {
+                invalid("target.user", "a user id has 1 to 254 bytes and no control characters")
+            }),
+            Some(Kind::Connection(id)) => {
+                id.parse().map(Self::Connection).map_err(|why| invalid("target.connection", why.to_string()))
+            }
+        }
+    }
+}
+
 /// A valid push.
 #[derive(Clone, Debug)]
 pub(crate) struct Push {
     pub(crate) target: Target,
     pub(crate) publication: link::Publication,
     pub(crate) exclude: Vec<Bytes>,
+    /// Publications per second that the channel takes; 0 if as many as come.
+    pub(crate) rate_limit: u32,
     /// `None` answers when the push is accepted.
     pub(crate) wait: Option<Wait>,
 }
@@ -61,62 +93,95 @@ impl Wait {
     }
 }
 
-/// Why a push was not accepted, and so what its caller can do.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum PushError {
-    /// Mend the request.
-    #[error("{field}: {why}")]
-    Invalid { field: &'static str, why: String },
-    /// Leave the option out.
-    #[error("{field} is not available in this version: leave it out")]
-    NotBuilt { field: &'static str },
-    /// Forget the connection: it is gone, or never was.
-    #[error("no node of this cluster holds the connection")]
-    UnknownConnection,
-    /// Try again a little later.
-    #[error("the channel's owner has too much to do: try again")]
-    Busy,
-    /// Try again a little later.
-    #[error("the channel is changing its owner: try again")]
-    NoOwner,
-}
-
 impl Push {
     /// Checks a request.
-    pub(crate) fn parse(request: v1::PublishRequest, channels: &Namespaces) -> Result<Self, PushError> {
-        let message = request.message.unwrap_or_default();
-        refuse_what_is_not_built(&request.idempotency_key, &message)?;
-        let target = parse_target(request.target)?;
-        let data = match message.payload {
+    pub(crate) fn parse(request: v1::PublishRequest, channels: &Namespaces) -> Result<Self, Refusal> {
+        let target = Target::parse(request.target)?;
+        let mut content = Content::parse(request.message.unwrap_or_default(), &request.idempotency_key)?;
+        let wait = parse_wait(request.wait_for, request.wait_timeout)?;
+        content.address(target, wait, channels)
+    }
+}
+
+/// What is pushed, to whomever: checked once, however many targets it has.
+#[derive(Debug)]
+pub(crate) struct Content {
+    payload: Bytes,
+    /// The payload in the forms that targets have asked for so far.
+    admitted: SmallVec<[(DataFormat, Bytes); 1]>,
+    tags: BTreeMap<String, String>,
+    exclude: Vec<Bytes>,
+}
+
+impl Content {
+    /// Checks all that holds for every target.
+    pub(crate) fn parse(message: v1::Message, idempotency_key: &str) -> Result<Self, Refusal> {
+        refuse_what_is_not_built(idempotency_key, &message)?;
+        let payload = match message.payload {
             Some(Payload::Data(data)) => data,
             Some(Payload::Json(json)) => Bytes::from(json),
             None => return Err(invalid("message.payload", "data or json is required")),
         };
-        let options = options(&target, channels)?;
-        let field = "message.payload";
-        let data = options.admit(data).map_err(|why| invalid(field, why.to_string()))?;
+        check_length(&payload).map_err(|why| invalid("message.payload", why.to_string()))?;
         let tag_fits = |(key, value): (&String, &String)| key.len().max(value.len()) <= MAX_TAG_BYTES;
         if message.tags.len() > MAX_TAGS || !message.tags.iter().all(tag_fits) {
             let why = format!("at most {MAX_TAGS} tags, their keys and values at most {MAX_TAG_BYTES} bytes");
-            return Err(invalid("message.tags", why.to_string()));
+            return Err(invalid("message.tags", why));
         }
-        let exclude = parse_excluded(&message.exclude_connections)?;
-        let wait = parse_wait(request.wait_for, request.wait_timeout)?;
-        if matches!(target, Target::Connection(_)) && !(exclude.is_empty() && message.tags.is_empty()) {
-            let why = "a push to one connection has no tags and excludes nobody";
-            return Err(invalid("message", why.to_string()));
+        let exclude = parse_excluded("message.exclude_connections", &message.exclude_connections)?;
+        Ok(Self { payload, admitted: SmallVec::new(), tags: message.tags, exclude })
+    }
+
+    /// Makes a push to one target of it.
+    pub(crate) fn address(
+        &mut self,
+        target: Target,
+        wait: Option<Wait>,
+        channels: &Namespaces,
+    ) -> Result<Push, Refusal> {
+        let options = options(&target, channels)?;
+        let data = self.admit(options).map_err(|why| invalid("message.payload", why.to_string()))?;
+        let mut rate_limit = options.publication_rate_limit;
+        if matches!(target, Target::Connection(_)) {
+            rate_limit = 0;
+            if !(self.exclude.is_empty() && self.tags.is_empty()) {
+                return Err(invalid("message", "a push to one connection has no tags and excludes nobody"));
+            }
         }
-        let publication = link::Publication { data, tags: message.tags, publisher: None };
-        Ok(Self { target, publication, exclude, wait })
+        let publication = link::Publication { data, tags: self.tags.clone(), publisher: None };
+        Ok(Push { target, publication, exclude: self.exclude.clone(), rate_limit, wait })
+    }
+
+    /// The payload's length in bytes.
+    pub(crate) fn len(&self) -> usize {
+        self.payload.len()
+    }
+
+    fn admit(&mut self, options: &ChannelOptions) -> Result<Bytes, InvalidData> {
+        let format = options.publication_data_format;
+        if let Some((_, data)) = self.admitted.iter().find(|(admitted, _)| *admitted == format) {
+            return Ok(data.clone());
+        }
+        let data = options.admit(self.payload.clone())?;
+        self.admitted.push((format, data.clone()));
+        Ok(data)
     }
 }
 
-fn invalid(field: &'static str, why: impl Into<String>) -> PushError {
-    PushError::Invalid { field, why: why.into() }
+fn check_length(payload: &Bytes) -> Result<(), InvalidData> {
+    match payload.len() {
+        0 => Err(InvalidData::Empty),
+        1..=MAX_PUBLICATION_BYTES => Ok(()),
+        _ => Err(InvalidData::TooLong),
+    }
+}
+
+fn invalid(field: &'static str, why: impl Into<String>) -> Refusal {
+    Refusal::invalid(field, why)
 }
 
 /// An option that does nothing yet is refused: silence would be a promise.
-fn refuse_what_is_not_built(idempotency_key: &str, message: &v1::Message) -> Result<(), PushError> {
+fn refuse_what_is_not_built(idempotency_key: &str, message: &v1::Message) -> Result<(), Refusal> {
     let options = [
         ("idempotency_key", !idempotency_key.is_empty()),
         ("message.ttl", message.ttl.is_some()),
@@ -131,34 +196,13 @@ fn refuse_what_is_not_built(idempotency_key: &str, message: &v1::Message) -> Res
         ("message.version_epoch", !message.version_epoch.is_empty()),
     ];
     match options.iter().find(|(_, is_set)| *is_set) {
-        Some((field, _)) => Err(PushError::NotBuilt { field }),
+        Some((field, _)) => Err(Refusal::NotBuilt { field }),
         None => Ok(()),
     }
 }
 
-fn parse_target(target: Option<v1::Target>) -> Result<Target, PushError> {
-    match target.and_then(|target| target.kind) {
-        None => Err(invalid("target", "a channel, a user or a connection is required")),
-        Some(Kind::Channel(name)) => {
-            let channel =
-                ChannelName::parse(&name).map_err(|why| invalid("target.channel", why.to_string()))?;
-            if channel.is_personal() {
-                let why = fanfare_cluster::channel::InvalidChannelName::Personal;
-                return Err(invalid("target.channel", why.to_string()));
-            }
-            Ok(Target::Channel(channel))
-        }
-        Some(Kind::User(user)) => ChannelName::personal(&user)
-            .map(Target::User)
-            .map_err(|_| invalid("target.user", "a user id has 1 to 254 bytes and no control characters")),
-        Some(Kind::Connection(id)) => {
-            id.parse().map(Target::Connection).map_err(|why| invalid("target.connection", why.to_string()))
-        }
-    }
-}
-
 /// What holds for a target's data: a connection's messages have the form of its user's personal channel.
-fn options<'a>(target: &Target, channels: &'a Namespaces) -> Result<&'a ChannelOptions, PushError> {
+fn options<'a>(target: &Target, channels: &'a Namespaces) -> Result<&'a ChannelOptions, Refusal> {
     let (Target::Channel(channel) | Target::User(channel)) = target else { return Ok(channels.personal()) };
     let rules = channels.of(channel).map_err(|why| invalid("target.channel", why.to_string()))?;
     if !rules.admits_name(channel) {
@@ -167,8 +211,8 @@ fn options<'a>(target: &Target, channels: &'a Namespaces) -> Result<&'a ChannelO
     Ok(&rules.options)
 }
 
-fn parse_excluded(ids: &[String]) -> Result<Vec<Bytes>, PushError> {
-    let field = "message.exclude_connections";
+/// Connections that something does not concern.
+pub(crate) fn parse_excluded(field: &'static str, ids: &[String]) -> Result<Vec<Bytes>, Refusal> {
     if ids.len() > MAX_EXCLUDED {
         return Err(invalid(field, format!("at most {MAX_EXCLUDED} connections")));
     }
@@ -179,7 +223,10 @@ fn parse_excluded(ids: &[String]) -> Result<Vec<Bytes>, PushError> {
     ids.iter().map(parse).collect()
 }
 
-fn parse_wait(wait_for: i32, timeout: Option<fanfare_proto::Duration>) -> Result<Option<Wait>, PushError> {
+pub(crate) fn parse_wait(
+    wait_for: i32,
+    timeout: Option<fanfare_proto::Duration>,
+) -> Result<Option<Wait>, Refusal> {
     let timeout = timeout.map(Duration::try_from).transpose();
     let timeout = match timeout {
         Ok(timeout) if timeout.is_none_or(|timeout| timeout <= MAX_WAIT) => timeout,
@@ -188,7 +235,7 @@ fn parse_wait(wait_for: i32, timeout: Option<fanfare_proto::Duration>) -> Result
     match v1::WaitFor::try_from(wait_for) {
         Ok(v1::WaitFor::Unspecified | v1::WaitFor::Accepted) => Ok(None),
         Ok(v1::WaitFor::Written) => Ok(Some(Wait::new(timeout.unwrap_or(DEFAULT_WAIT)))),
-        Err(_) => Err(PushError::NotBuilt { field: "wait_for" }),
+        Err(_) => Err(Refusal::NotBuilt { field: "wait_for" }),
     }
 }
 
@@ -204,13 +251,13 @@ mod tests {
         }
     }
 
-    fn parse(request: v1::PublishRequest) -> Result<Push, PushError> {
+    fn parse(request: v1::PublishRequest) -> Result<Push, Refusal> {
         Push::parse(request, &Namespaces::default())
     }
 
     fn wrong_field(request: v1::PublishRequest) -> &'static str {
         match parse(request) {
-            Err(PushError::Invalid { field, .. } | PushError::NotBuilt { field }) => field,
+            Err(Refusal::Invalid { field, .. } | Refusal::NotBuilt { field }) => field,
             other => panic!("expected a wrong field, got {other:?}"),
         }
     }
@@ -234,14 +281,34 @@ mod tests {
     }
 
     #[test]
+    fn content_is_checked_once_for_all_targets_and_each_target_has_its_own_rules() {
+        let json: ChannelOptions = Default::default();
+        let binary = r#"{"name": "raw", "publication_data_format": "binary", "publication_rate_limit": 7}"#;
+        let channels = Namespaces::new(json, &[serde_json::from_str(binary).unwrap()]).unwrap();
+        let payload = Some(Payload::Data("no json".into()));
+        let mut content =
+            Content::parse(v1::Message { payload, ..Default::default() }, "").expect("it is good somewhere");
+        let mut to = |kind| {
+            let target = Target::parse(Some(v1::Target { kind: Some(kind) }))?;
+            content.address(target, None, &channels)
+        };
+        let refused = Refusal::invalid("message.payload", InvalidData::NotJson.to_string());
+        assert_eq!(to(Kind::Channel("news".into())).unwrap_err(), refused);
+        assert_eq!(to(Kind::Channel("raw:1".into())).unwrap().rate_limit, 7);
+        assert!(to(Kind::Channel("other:1".into())).is_err());
+        assert_eq!(content.admitted.len(), 1);
+        assert!(Content::parse(v1::Message::default(), "").is_err());
+    }
+
+    #[test]
     fn options_that_come_later_are_refused() {
         let mut keyed = request(Kind::Channel("news".into()), "{}");
         keyed.idempotency_key = "k".into();
-        assert_eq!(parse(keyed).unwrap_err(), PushError::NotBuilt { field: "idempotency_key" });
+        assert_eq!(parse(keyed).unwrap_err(), Refusal::NotBuilt { field: "idempotency_key" });
         let mut stored = request(Kind::Channel("news".into()), "{}");
         stored.message.as_mut().unwrap().storage = v1::Storage::Store as i32;
-        assert_eq!(parse(stored.clone()).unwrap_err(), PushError::NotBuilt { field: "message.storage" });
+        assert_eq!(parse(stored.clone()).unwrap_err(), Refusal::NotBuilt { field: "message.storage" });
         stored.message.as_mut().unwrap().storage = 7;
-        assert_eq!(parse(stored).unwrap_err(), PushError::NotBuilt { field: "message.storage" });
+        assert_eq!(parse(stored).unwrap_err(), Refusal::NotBuilt { field: "message.storage" });
     }
 }

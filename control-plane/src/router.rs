@@ -1,29 +1,34 @@
 //! Where a push goes: to the owner of its channel, or straight to the node of its connection.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
-use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::MemberId;
-use fanfare_cluster::registry::MembershipWatch;
+use fanfare_cluster::registry::{Membership, MembershipWatch};
 use fanfare_proto::link::{self, open_response};
 use fanfare_proto::v1::GapReason;
 use smallvec::SmallVec;
-use tokio::sync::oneshot;
+use tokio::time::Instant;
 
 use crate::links::{Link, Links};
 use crate::metrics::Metrics;
+use crate::operation::{Operation, Subject};
 use crate::owner::SessionId;
-use crate::owners::{Owners, Placed, Publish};
-use crate::push::{Push, PushError, Target, Wait};
+use crate::owners::{Act, Batch, Owners, Placed, Placing, Publish};
+use crate::push::{Push, Target, Wait};
 use crate::receipts::{Counts, Receipts, Ticket};
+use crate::refusal::Refusal;
 
 /// How long an owner may take to give a publication its place.
 const PLACING: Duration = Duration::from_secs(5);
+/// What an owner that has taken a batch at the last moment gets for its answer.
+const ANSWERING: Duration = Duration::from_secs(1);
+/// How often a caller with many pushes looks whether links have room again.
+const PRESSED: Duration = Duration::from_millis(1);
 
-/// What became of a push.
+/// What became of a push or an operation.
 #[derive(Debug, Default)]
 pub(crate) struct Receipt {
     pub(crate) nodes_asked: usize,
@@ -32,14 +37,46 @@ pub(crate) struct Receipt {
     pub(crate) gaps: Vec<(MemberId, GapReason)>,
 }
 
-/// The way of all pushes.
+/// A push that is on its way to nodes. Its receipt may have to be waited for.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    placed: Placed,
+    unreachable: Vec<MemberId>,
+    ticket: Option<(Ticket, Wait)>,
+    /// The target is a user, and nobody is excluded: so many connections are what there is.
+    counts_user: bool,
+    is_user: bool,
+}
+
+impl Accepted {
+    /// Whether the receipt is there only when nodes have answered.
+    pub(crate) fn waits(&self) -> bool {
+        self.ticket.is_some()
+    }
+
+    /// Waits no longer than what is left of its call's time.
+    pub(crate) fn within(mut self, left: Duration) -> Self {
+        self.ticket = self.ticket.map(|(ticket, wait)| (ticket, wait.within(left)));
+        self
+    }
+}
+
+/// A push that goes to an owner, and what its receipt needs to know of it.
+struct Parted {
+    publish: Publish,
+    ticket: Option<(Ticket, Wait)>,
+    counts_user: bool,
+    is_user: bool,
+}
+
+/// The way of all pushes and operations.
 #[derive(Debug)]
 pub(crate) struct Router {
     me: MemberId,
     owners: Owners,
     links: Arc<Links>,
     receipts: Arc<Receipts>,
-    membership: Mutex<MembershipWatch>,
+    membership: MembershipWatch,
     metrics: Metrics,
 }
 
@@ -52,81 +89,190 @@ impl Router {
         membership: MembershipWatch,
     ) -> Self {
         let metrics = links.metrics().clone();
-        Self { me, owners, links, receipts, membership: Mutex::new(membership), metrics }
+        Self { me, owners, links, receipts, membership, metrics }
     }
 
     /// Carries out a push.
-    pub(crate) async fn publish(&self, push: Push) -> Result<Receipt, PushError> {
-        match push.target {
-            Target::Channel(channel) => {
-                self.to_channel(channel, push.publication, push.exclude, push.wait).await
+    pub(crate) async fn publish(&self, push: Push) -> Result<Receipt, Refusal> {
+        let membership = self.membership.peek();
+        let accepted = match self.part(push, &membership)? {
+            Road::Sent(accepted) => accepted,
+            Road::Owner(parted) => {
+                let Parted { publish, ticket, counts_user, is_user } = *parted;
+                let placing = self.owners.publish(publish)?;
+                let Ok(Ok(placed)) = tokio::time::timeout(PLACING, placing).await else {
+                    return Err(Refusal::Busy);
+                };
+                let unreachable = self.unreachable(&membership);
+                Accepted { placed: placed?, unreachable, ticket, counts_user, is_user }
             }
-            Target::User(channel) => {
-                // Who is excluded is online all the same.
-                let waited = push.wait.is_some() && push.exclude.is_empty();
-                let mut receipt = self.to_channel(channel, push.publication, push.exclude, push.wait).await?;
-                let Counts { written, pending, cut } = receipt.counts;
-                let nobody = if waited { written + pending + cut == 0 } else { receipt.nodes_asked == 0 };
-                receipt.user_offline = nobody && receipt.gaps.is_empty();
-                Ok(receipt)
+        };
+        Ok(self.receipt(accepted).await)
+    }
+
+    /// Carries out pushes of one caller. Those to the same channel keep their order, also among calls that follow
+    /// each other. It waits while owners and links have too much to do: a caller with many pushes must not
+    /// look like a node that does not keep up. What was handed to owners is published even if the caller goes.
+    pub(crate) async fn publish_all(
+        &self,
+        pushes: impl Iterator<Item = Result<Push, Refusal>>,
+    ) -> Vec<Result<Accepted, Refusal>> {
+        let membership = self.membership.peek();
+        let mut batches: Vec<(Batch, Vec<usize>)> = Vec::new();
+        batches.resize_with(self.owners.count(), Default::default);
+        let mut results: Vec<Result<Accepted, Refusal>> = Vec::new();
+        let mut rest = Vec::new();
+        for push in pushes {
+            match push.and_then(|push| self.part(push, &membership)) {
+                Err(refusal) => results.push(Err(refusal)),
+                Ok(Road::Sent(accepted)) => results.push(Ok(accepted)),
+                Ok(Road::Owner(parted)) => {
+                    let Parted { publish, ticket, counts_user, is_user } = *parted;
+                    let (batch, places) = &mut batches[self.owners.index(&publish.channel)];
+                    batch.0.push(publish);
+                    places.push(results.len());
+                    rest.push((results.len(), ticket, counts_user, is_user));
+                    results.push(Err(Refusal::Busy));
+                }
             }
-            Target::Connection(id) => self.to_connection(id, push.publication.data, push.wait).await,
+        }
+        let mut placed = self.place_all(batches, results.len()).await;
+        let unreachable = self.unreachable(&membership);
+        for (at, ticket, counts_user, is_user) in rest {
+            let unreachable = unreachable.clone();
+            let placing = placed[at].take().unwrap_or(Err(Refusal::Busy));
+            results[at] =
+                placing.map(|placed| Accepted { placed, unreachable, ticket, counts_user, is_user });
+        }
+        self.wait_while_pressed(&results).await;
+        results
+    }
+
+    /// Hands each owner its batch, then waits for all of them.
+    async fn place_all(&self, batches: Vec<(Batch, Vec<usize>)>, count: usize) -> Vec<Option<Placing>> {
+        let mut placed: Vec<Option<Placing>> = Vec::new();
+        placed.resize_with(count, || None);
+        let until = Instant::now() + PLACING;
+        let mut answers = SmallVec::<[_; 4]>::new();
+        for (owner, (batch, places)) in batches.into_iter().enumerate() {
+            if !places.is_empty() {
+                answers.push((places, self.owners.publish_batch(owner, batch, until).await));
+            }
+        }
+        for (places, answer) in answers {
+            // An owner does not publish after `until`, so what has no answer then was not published.
+            if let Ok(answer) = answer
+                && let Ok(Ok(placings)) = tokio::time::timeout_at(until + ANSWERING, answer).await
+            {
+                for (at, placing) in places.into_iter().zip(placings) {
+                    placed[at] = Some(placing);
+                }
+            }
+        }
+        placed
+    }
+
+    /// Waits until the links that were used have room again, as long as an owner may take.
+    async fn wait_while_pressed(&self, results: &[Result<Accepted, Refusal>]) {
+        let accepted = results.iter().flatten();
+        let pressed =
+            |accepted: &Accepted| accepted.placed.links.iter().find(|link| link.is_pressed()).cloned();
+        let until = Instant::now() + PLACING;
+        for link in accepted.filter_map(pressed) {
+            while link.is_pressed() && Instant::now() < until {
+                tokio::time::sleep(PRESSED).await;
+            }
+        }
+    }
+
+    /// Carries out an operation; nodes may take so long to answer.
+    pub(crate) async fn act(&self, operation: Operation, patience: Duration) -> Result<Receipt, Refusal> {
+        self.metrics.api.acts.inc();
+        let membership = self.membership.peek();
+        let ticket = self.receipts.open();
+        let wait = Wait { sockets: patience, nodes: patience };
+        let mut act = link::Act {
+            target: None,
+            receipt: ticket.id(),
+            exclude: operation.exclude,
+            action: Some(operation.action),
+        };
+        let ticket = Some((ticket, wait));
+        match operation.subject {
+            Subject::User(channel) => {
+                if membership.placement.owner(&channel) != Some(&self.me) {
+                    return Err(Refusal::NoOwner);
+                }
+                act.target = Some(link::act::Target::Channel(channel.as_str().to_owned()));
+                let placing = self.owners.act(Act { channel, act })?;
+                let Ok(Ok(placed)) = tokio::time::timeout(patience.min(PLACING), placing).await else {
+                    return Err(Refusal::Busy);
+                };
+                let unreachable = self.unreachable(&membership);
+                let accepted =
+                    Accepted { placed: placed?, unreachable, ticket, counts_user: false, is_user: true };
+                Ok(self.receipt(accepted).await)
+            }
+            Subject::Connection(id) => {
+                let link = self.links.of_connection(id.node_tag()).ok_or(Refusal::UnknownConnection)?;
+                act.target = Some(link::act::Target::Connection(Bytes::copy_from_slice(id.as_bytes())));
+                link.send(open_response::Message::Act(act));
+                let receipt = self.receipt(Accepted::sent(link, ticket)).await;
+                match receipt.counts.written == 0 && receipt.gaps.is_empty() {
+                    true => Err(Refusal::UnknownConnection),
+                    false => Ok(receipt),
+                }
+            }
         }
     }
 
     /// A channel is published to here only if this replica owns it.
     pub(crate) fn owns(&self, channel: &ChannelName) -> bool {
-        self.membership().placement.owner(channel) == Some(&self.me)
+        self.membership.peek().placement.owner(channel) == Some(&self.me)
     }
 
-    async fn to_channel(
-        &self,
-        channel: ChannelName,
-        publication: link::Publication,
-        exclude: Vec<Bytes>,
-        wait: Option<Wait>,
-    ) -> Result<Receipt, PushError> {
-        if !self.owns(&channel) {
-            return Err(PushError::NoOwner);
-        }
-        let ticket = wait.map(|wait| (self.receipts.open(), wait));
-        let (placed, placing) = oneshot::channel();
-        let receipt = ticket.as_ref().map(|(ticket, wait)| (ticket.id(), milliseconds(wait.sockets)));
-        self.owners.publish(Publish { channel, publication, exclude, receipt, placed })?;
-        let placed = match tokio::time::timeout(PLACING, placing).await {
-            Ok(Ok(placed)) => placed,
-            _ => return Err(PushError::Busy),
+    /// Everything that is known of members.
+    pub(crate) fn members(&self) -> Arc<Membership> {
+        self.membership.peek()
+    }
+
+    /// Sends a push to one connection; others get what their owner needs.
+    fn part(&self, push: Push, membership: &Membership) -> Result<Road, Refusal> {
+        let Push { target, publication, exclude, rate_limit, wait } = push;
+        let (channel, is_user) = match target {
+            Target::Channel(channel) => (channel, false),
+            Target::User(channel) => (channel, true),
+            Target::Connection(id) => {
+                let link = self.links.of_connection(id.node_tag()).ok_or(Refusal::UnknownConnection)?;
+                let ticket = wait.map(|wait| (self.receipts.open(), wait));
+                let (receipt, receipt_within_ms) = numbers(ticket.as_ref()).unwrap_or_default();
+                link.send(open_response::Message::DeliverConnection(link::DeliverConnection {
+                    connection: Bytes::copy_from_slice(id.as_bytes()),
+                    data: publication.data,
+                    receipt,
+                    receipt_within_ms,
+                }));
+                return Ok(Road::Sent(Accepted::sent(link, ticket)));
+            }
         };
-        Ok(self.receipt(placed, ticket).await)
-    }
-
-    async fn to_connection(
-        &self,
-        id: ConnectionId,
-        data: Bytes,
-        wait: Option<Wait>,
-    ) -> Result<Receipt, PushError> {
-        let link = self.links.of_connection(id.node_tag()).ok_or(PushError::UnknownConnection)?;
+        if membership.placement.owner(&channel) != Some(&self.me) {
+            return Err(Refusal::NoOwner);
+        }
+        // Who is excluded is online all the same.
+        let counts_user = is_user && wait.is_some() && exclude.is_empty();
         let ticket = wait.map(|wait| (self.receipts.open(), wait));
-        let (receipt, receipt_within_ms) =
-            ticket.as_ref().map_or((0, 0), |(ticket, wait)| (ticket.id(), milliseconds(wait.sockets)));
-        let connection = Bytes::copy_from_slice(id.as_bytes());
-        link.send(open_response::Message::DeliverConnection(link::DeliverConnection {
-            connection,
-            data,
-            receipt,
-            receipt_within_ms,
-        }));
-        let placed = Placed { links: SmallVec::from_iter([link]), catching_up: Vec::new() };
-        let mut receipt = self.receipt(placed, ticket).await;
-        receipt.gaps.retain(|(_, reason)| *reason == GapReason::Silent);
-        Ok(receipt)
+        let receipt = numbers(ticket.as_ref());
+        let publish = Publish { channel, publication, exclude, receipt, rate_limit };
+        Ok(Road::Owner(Box::new(Parted { publish, ticket, counts_user, is_user })))
     }
 
     /// Waits for what the nodes say, if the push asked for it, and names those whose part is missing.
-    async fn receipt(&self, placed: Placed, ticket: Option<(Ticket, Wait)>) -> Receipt {
-        let mut gaps = self.unreachable();
-        self.metrics.link_lost.inc_by(gaps.len() as u64);
+    pub(crate) async fn receipt(&self, accepted: Accepted) -> Receipt {
+        let Accepted { placed, unreachable, ticket, counts_user, is_user } = accepted;
+        if !unreachable.is_empty() {
+            self.metrics.link_lost.inc_by(unreachable.len() as u64);
+        }
+        let mut gaps: Vec<_> = unreachable.into_iter().map(|node| (node, GapReason::Unreachable)).collect();
         gaps.extend(placed.catching_up.into_iter().map(|node| (node, GapReason::CatchingUp)));
         let mut counts = Counts::default();
         if let Some((ticket, wait)) = ticket {
@@ -138,26 +284,40 @@ impl Router {
                 gaps.push((link.node().clone(), GapReason::Silent));
             }
         }
-        Receipt { nodes_asked: placed.links.len(), counts, user_offline: false, gaps }
+        let nodes_asked = placed.links.len();
+        let Counts { written, pending, cut } = counts;
+        let nobody = if counts_user { written + pending + cut == 0 } else { nodes_asked == 0 };
+        let user_offline = is_user && nobody && gaps.is_empty();
+        Receipt { nodes_asked, counts, user_offline, gaps }
     }
 
     /// A client has published: what nodes without a link miss is counted, as there is no receipt to say it.
     pub(crate) fn count_unreachable(&self) {
-        self.metrics.link_lost.inc_by(self.unreachable().len() as u64);
+        self.metrics.link_lost.inc_by(self.unreachable(&self.membership.peek()).len() as u64);
     }
 
     /// Nodes that are registered but have no link.
-    fn unreachable(&self) -> Vec<(MemberId, GapReason)> {
-        let membership = self.membership();
-        let unlinked = membership.nodes.keys().filter(|node| !self.links.is_linked(node));
-        unlinked.map(|node| (node.clone(), GapReason::Unreachable)).collect()
-    }
-
-    fn membership(&self) -> Arc<fanfare_cluster::registry::Membership> {
-        self.membership.lock().unwrap_or_else(PoisonError::into_inner).current()
+    fn unreachable(&self, membership: &Membership) -> Vec<MemberId> {
+        self.links.unlinked(membership.nodes.keys())
     }
 }
 
-fn milliseconds(duration: Duration) -> u32 {
-    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
+/// Where a push has gone, or has to go.
+enum Road {
+    Sent(Accepted),
+    Owner(Box<Parted>),
+}
+
+impl Accepted {
+    /// Sent on the link of the one node that it concerns.
+    fn sent(link: Link, ticket: Option<(Ticket, Wait)>) -> Self {
+        let placed = Placed { links: SmallVec::from_iter([link]), catching_up: Vec::new() };
+        Self { placed, unreachable: Vec::new(), ticket, counts_user: false, is_user: false }
+    }
+}
+
+/// The receipt's number and the milliseconds that nodes may take for it.
+fn numbers(ticket: Option<&(Ticket, Wait)>) -> Option<(u64, u32)> {
+    let milliseconds = |duration: Duration| u32::try_from(duration.as_millis()).unwrap_or(u32::MAX);
+    ticket.map(|(ticket, wait)| (ticket.id(), milliseconds(wait.sockets)))
 }

@@ -9,15 +9,18 @@ use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::registry::{Record, Registry, RegistryError, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
-use tracing::info;
+use fanfare_cluster::tls::{ServerTls, TlsConfig};
+use tracing::{info, warn};
 
-use crate::api::{PushApi, edge};
-use crate::config::ControlPlaneConfig;
+use crate::api::edge::{self, Entrance, Services};
+use crate::api::{ClusterApi, ConnectionApi, Door, PushApi};
+use crate::config::{ApiConfig, ControlPlaneConfig, InvalidApi};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::owners::Owners;
 use crate::receipts::Receipts;
+use crate::revocations::Revocations;
 use crate::router::Router;
 
 /// Why a replica did not start.
@@ -26,11 +29,9 @@ pub enum StartError {
     /// Free the address or change the key.
     #[error(transparent)]
     Bind(#[from] BindError),
-    /// Bind to loopback.
-    #[error(
-        "api.address {0} is not a loopback address: there are no API keys yet, so the API must not be reachable from outside"
-    )]
-    OpenToAll(SocketAddr),
+    /// The API must not be opened like this.
+    #[error(transparent)]
+    Api(#[from] InvalidApi),
     /// Another process has the id, or replicas changed at the same moment.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -47,6 +48,9 @@ pub struct ControlPlane {
     id: MemberId,
     incarnation: Incarnation,
     registry: RegistryHandle,
+    door: Arc<Door>,
+    api_tls: TlsConfig,
+    tls: Option<Arc<ServerTls>>,
     tasks: Tasks,
 }
 
@@ -64,8 +68,12 @@ impl ControlPlane {
     /// # Errors
     /// Says what to change.
     pub async fn start(config: ControlPlaneConfig, registry: Arc<dyn Registry>) -> Result<Self, StartError> {
-        if !config.api.address.ip().is_loopback() {
-            return Err(StartError::OpenToAll(config.api.address));
+        let keys = config.api.load_keys()?;
+        let tls = ServerTls::load(&config.api.tls, &["h2"]).map_err(InvalidApi::from)?.map(Arc::new);
+        if config.api.shows_keys() {
+            warn!(
+                "api.keys travel without TLS, and api.address is not a loopback address: anyone on the way can read them"
+            );
         }
         let (api, api_address) = bind("api.address", config.api.address).await?;
         let (cluster, cluster_address) = bind("cluster.address", config.cluster_address).await?;
@@ -81,27 +89,31 @@ impl ControlPlane {
         let (me, incarnation) = (config.id, Incarnation::random());
         let router =
             Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
-        let router = Arc::new(router);
-        let channels = config.channels;
-
-        let push = PushApi::new(router.clone(), channels.clone(), metrics.clone());
-        edge::serve(api, push, config.api.max_concurrent_calls, &tasks)?;
-        link_service::serve(
-            cluster,
-            LinkApi {
-                me: me.clone(),
-                incarnation,
-                links,
-                owners,
-                router,
-                receipts,
-                channels,
-                metrics,
-                tasks: tasks.clone(),
-            },
-        );
-        let door = Admin { metrics: Arc::new(exposed), readiness: Arc::new(|| Ok(())) };
-        door.serve(admin, &tasks);
+        let link_api = LinkApi {
+            me: me.clone(),
+            incarnation,
+            links,
+            owners,
+            router: Arc::new(router),
+            receipts,
+            inspections: Arc::default(),
+            revocations: Arc::new(Revocations::new(metrics.clone())),
+            channels: config.channels,
+            metrics: metrics.clone(),
+            tasks: tasks.clone(),
+        };
+        let limit = config.api.concurrency_limit;
+        let door = Arc::new(Door::new(keys, limit, tasks.stopping(), metrics.clone()));
+        let entrance = Entrance {
+            door: door.clone(),
+            tls: tls.clone(),
+            max_concurrent_calls: config.api.max_concurrent_calls,
+            metrics,
+        };
+        edge::serve(api, services(&link_api), entrance, &tasks)?;
+        link_service::serve(cluster, link_api);
+        let admin_door = Admin { metrics: Arc::new(exposed), readiness: Arc::new(|| Ok(())) };
+        admin_door.serve(admin, &tasks);
         join(&*registry, &me, ReplicaRecord { incarnation, cluster_address }).await?;
         info!(replica = %me, %api_address, %cluster_address, %admin_address, "the control plane runs");
         Ok(Self {
@@ -110,6 +122,9 @@ impl ControlPlane {
             id: me,
             incarnation,
             registry: RegistryHandle(registry),
+            door,
+            api_tls: config.api.tls,
+            tls,
             tasks,
         })
     }
@@ -124,6 +139,22 @@ impl ControlPlane {
         self.admin_address
     }
 
+    /// Goes by these keys from now on, and reads key files and certificates anew. If anything is wrong, all stays as
+    /// it was. The rest of the section counts at the next start.
+    ///
+    /// # Errors
+    /// Says what to mend.
+    pub fn reload(&self, api: &ApiConfig) -> Result<(), InvalidApi> {
+        // The port is what it was at the start, whatever the section says now.
+        let (address, tls) = (self.api_address, self.api_tls.clone());
+        let keys = ApiConfig { address, tls, ..api.clone() }.load_keys()?;
+        if let Some(tls) = &self.tls {
+            tls.reload()?;
+        }
+        self.door.replace_keys(keys);
+        Ok(())
+    }
+
     /// Waits until something has broken that the process cannot live without. It need not ever come.
     pub async fn broken(&self) {
         self.tasks.broken().await;
@@ -133,6 +164,23 @@ impl ControlPlane {
     pub async fn stop(self, patience: Duration) -> bool {
         self.registry.0.deregister(&self.id, self.incarnation).await;
         self.tasks.stop(patience).await
+    }
+}
+
+/// What the public API serves.
+fn services(of: &LinkApi) -> Services {
+    let (router, links, channels) = (of.router.clone(), of.links.clone(), of.channels.clone());
+    Services {
+        push: PushApi::new(router.clone(), channels.clone(), of.metrics.clone()),
+        cluster: ClusterApi { router: router.clone(), links: links.clone() },
+        connections: ConnectionApi {
+            router,
+            links,
+            inspections: of.inspections.clone(),
+            revocations: of.revocations.clone(),
+            repeats: Arc::default(),
+            channels,
+        },
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod planes;
 mod proxy;
+mod pushes;
 
 use fanfare_proto::v1::{GapReason, Receipt};
 use fanfare_tests::eventually::eventually;

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::sync::{Arc, OnceLock};
 
 use async_trait::async_trait;
-use fanfare_cluster::channel::{ChannelOptions, Namespaces};
+use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::placement::PlacementNumber;
 use fanfare_cluster::registry::{
@@ -18,6 +18,7 @@ use fanfare_proto::v1::{PublishRequest, Receipt, WaitFor};
 use fanfare_tests::eventually::eventually;
 use fanfare_tests::sandbox::{http, metric, push_request};
 use tokio::runtime::Runtime;
+use tonic::transport::Channel;
 
 use crate::proxy::Proxy;
 
@@ -120,10 +121,20 @@ impl Planes {
         metric(self.control.admin_address(), name)
     }
 
+    /// Runs a future to its end.
+    pub(crate) fn run<T>(&self, future: impl Future<Output = T>) -> T {
+        self.runtime.block_on(future)
+    }
+
+    /// A client of the API.
+    pub(crate) async fn api(&self) -> PushServiceClient<Channel> {
+        let api = format!("http://{}", self.control.api_address());
+        PushServiceClient::connect(api).await.expect("the API is reachable")
+    }
+
     fn publish(&self, request: PublishRequest) -> Receipt {
         self.runtime.block_on(async {
-            let api = format!("http://{}", self.control.api_address());
-            let mut client = PushServiceClient::connect(api).await.expect("the API is reachable");
+            let mut client = self.api().await;
             let answer = client.publish(request).await.expect("the push is accepted");
             answer.into_inner().receipt.expect("there is a receipt")
         })
@@ -142,7 +153,11 @@ fn channels() -> Arc<Namespaces> {
         allow_publish_for_anonymous: true,
         ..Default::default()
     };
-    Arc::new(Namespaces::new(options, &[]).expect("no pattern, no name"))
+    let slow = Namespace {
+        name: "slow".to_owned(),
+        options: ChannelOptions { publication_rate_limit: 2, ..options.clone() },
+    };
+    Arc::new(Namespaces::new(options, &[slow]).expect("no pattern, a good name"))
 }
 
 fn control_config(link_queue_bytes: usize) -> ControlPlaneConfig {

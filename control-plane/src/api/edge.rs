@@ -1,30 +1,58 @@
-//! The edge of the public API: transport limits, health and reflection around all services.
+//! The edge of the public API: transport limits, the guard, health and reflection around all services.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_cluster::channel::MAX_PUBLICATION_BYTES;
 use fanfare_cluster::tasks::Tasks;
+use fanfare_cluster::tls::ServerTls;
 use fanfare_proto::DESCRIPTORS;
+use fanfare_proto::v1::cluster_service_server::{self, ClusterServiceServer};
+use fanfare_proto::v1::connection_service_server::{self, ConnectionServiceServer};
 use fanfare_proto::v1::push_service_server::{self, PushServiceServer};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
-use super::PushApi;
+use super::guard::{Door, GuardLayer};
+use super::push_service::MAX_TARGETS;
+use super::{ClusterApi, ConnectionApi, PushApi, handshakes};
+use crate::metrics::Metrics;
 
-/// A request: the largest publication with its target, tags and exclusions.
-const MAX_REQUEST: usize = MAX_PUBLICATION_BYTES + 64 * 1024;
-/// No call takes longer than the longest wait for a receipt and the way there.
+/// A request: the largest publication with its tags and exclusions, and as many targets as a broadcast may have.
+const MAX_REQUEST: usize = MAX_PUBLICATION_BYTES + 64 * 1024 + MAX_TARGETS * TARGET;
+/// The longest channel name, with what surrounds it.
+const TARGET: usize = 272;
+/// No call takes longer to begin its answer than the longest wait for a receipt and the way there. Streams begin
+/// theirs at once and go on as long as they like.
 const CALL_TIMEOUT: Duration = Duration::from_secs(70);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Bytes that a caller may send ahead, on a stream and in all: what a push stream needs over a long road.
+const STREAM_WINDOW: u32 = 1 << 20;
+const CONNECTION_WINDOW: u32 = 4 << 20;
+
+/// All that is served.
+pub(crate) struct Services {
+    pub(crate) push: PushApi,
+    pub(crate) connections: ConnectionApi,
+    pub(crate) cluster: ClusterApi,
+}
+
+/// How callers come in.
+pub(crate) struct Entrance {
+    pub(crate) door: Arc<Door>,
+    pub(crate) tls: Option<Arc<ServerTls>>,
+    pub(crate) max_concurrent_calls: u32,
+    pub(crate) metrics: Metrics,
+}
 
 /// Serves the API on the listener until the tasks stop.
 pub(crate) fn serve(
     listener: TcpListener,
-    push: PushApi,
-    max_concurrent_calls: u32,
+    services: Services,
+    entrance: Entrance,
     tasks: &Tasks,
 ) -> Result<(), tonic_reflection::server::Error> {
     // What is not served on this port is not shown on it.
@@ -33,25 +61,42 @@ pub(crate) fn serve(
             .register_encoded_file_descriptor_set(DESCRIPTORS)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .with_service_name(push_service_server::SERVICE_NAME)
+            .with_service_name(connection_service_server::SERVICE_NAME)
+            .with_service_name(cluster_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
     let stopping = tasks.stopping();
+    let spawner = tasks.clone();
     tasks.spawn("public API", async move {
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<PushServiceServer<PushApi>>().await;
+        health.set_serving::<ConnectionServiceServer<ConnectionApi>>().await;
+        health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
         let server = Server::builder()
-            .tcp_nodelay(true)
             .timeout(CALL_TIMEOUT)
-            .max_concurrent_streams(max_concurrent_calls)
+            .max_concurrent_streams(entrance.max_concurrent_calls)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
             .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
             .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
-            .add_service(PushServiceServer::new(push).max_decoding_message_size(MAX_REQUEST))
+            .layer(GuardLayer(entrance.door))
+            .add_service(PushServiceServer::new(services.push).max_decoding_message_size(MAX_REQUEST))
+            .add_service(ConnectionServiceServer::new(services.connections))
+            .add_service(ClusterServiceServer::new(services.cluster))
             .add_service(health_service)
             .add_service(v1)
             .add_service(v1alpha);
-        let served =
-            server.serve_with_incoming_shutdown(TcpIncoming::from(listener), stopping.cancelled()).await;
+        let served = match entrance.tls {
+            None => {
+                let callers = TcpIncoming::from(listener).with_nodelay(Some(true));
+                server.serve_with_incoming_shutdown(callers, stopping.cancelled()).await
+            }
+            Some(tls) => {
+                let callers = handshakes::accept(listener, tls, entrance.metrics, &spawner);
+                server.serve_with_incoming_shutdown(callers, stopping.cancelled()).await
+            }
+        };
         if let Err(error) = served {
             error!(%error, "the public API has ended");
         }

@@ -1,28 +1,37 @@
-//! `fanfare.v1.PushService`: who pushes what, and the one place where push errors become gRPC statuses.
+//! `fanfare.v1.PushService`: who pushes what.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_cluster::channel::Namespaces;
+use fanfare_cluster::member::MemberId;
+use fanfare_proto::v1::publish_result::Result as OneResult;
 use fanfare_proto::v1::push_service_server::PushService;
 use fanfare_proto::v1::{
-    BroadcastRequest, BroadcastResponse, NodeGap, PublishRequest, PublishResponse, PublishStreamRequest,
-    PublishStreamResponse, Receipt,
+    BroadcastRequest, BroadcastResponse, GapReason, NodeGap, PublishRequest, PublishResponse, PublishResult,
+    PublishStreamRequest, PublishStreamResponse, Receipt,
 };
-use tonic::metadata::MetadataMap;
-use tonic::{Code, Request, Response, Status, Streaming};
-use tonic_types::{ErrorDetails, StatusExt as _};
+use futures_util::StreamExt as _;
+use futures_util::future::join_all;
+use tokio::time::Instant;
+use tonic::{Request, Response, Status, Streaming};
 
+use super::deadline::time_left;
+use super::push_stream;
+use super::status::to_message;
 use crate::metrics::Metrics;
-use crate::push::{Push, PushError};
-use crate::router::{self, Router};
+use crate::push::{Content, Push, Target, parse_wait};
+use crate::refusal::Refusal;
+use crate::router::{self, Accepted, Router};
 
-/// The domain of our `google.rpc.ErrorInfo`s.
-const DOMAIN: &str = "fanfare.v1";
-/// What a receipt is answered ahead of the call's deadline, so that the caller gets it.
-const AHEAD_OF_DEADLINE: Duration = Duration::from_millis(50);
-const RETRY_AFTER: Duration = Duration::from_millis(200);
+/// Targets of one broadcast.
+pub(crate) const MAX_TARGETS: usize = 1000;
+/// Bytes that a broadcast hands to owners together, before it looks whether links keep up.
+const BATCH_BYTES: usize = 256 << 10;
+/// Targets that a broadcast hands to owners together.
+const BATCH: usize = 256;
+/// A broadcast without a deadline has this one, so that it is answered before it is cut off.
+const BROADCAST_TIMEOUT: Duration = Duration::from_secs(65);
 
 /// The service; cheap to clone.
 #[derive(Clone, Debug)]
@@ -40,13 +49,55 @@ impl PushApi {
     async fn push(
         &self,
         request: PublishRequest,
-        deadline: Option<Duration>,
-    ) -> Result<router::Receipt, PushError> {
+        left: Option<Duration>,
+    ) -> Result<router::Receipt, Refusal> {
         let mut push = Push::parse(request, &self.channels)?;
-        if let (Some(wait), Some(deadline)) = (&mut push.wait, deadline) {
-            *wait = wait.within(deadline.saturating_sub(AHEAD_OF_DEADLINE));
+        if let (Some(wait), Some(left)) = (&mut push.wait, left) {
+            *wait = wait.within(left);
         }
         self.router.publish(push).await
+    }
+
+    async fn push_to_all(
+        &self,
+        request: BroadcastRequest,
+        left: Option<Duration>,
+    ) -> Result<Vec<PublishResult>, Refusal> {
+        if request.targets.len() > MAX_TARGETS {
+            return Err(Refusal::invalid("targets", format!("at most {MAX_TARGETS} targets")));
+        }
+        let message = request.message.unwrap_or_default();
+        let mut content = Content::parse(message, &request.idempotency_key)?;
+        let wait = parse_wait(request.wait_for, request.wait_timeout)?;
+        let until = Instant::now() + left.unwrap_or(BROADCAST_TIMEOUT).min(BROADCAST_TIMEOUT);
+        let at_once = (BATCH_BYTES / content.len().max(1)).clamp(1, BATCH);
+        let mut targets = request.targets.into_iter();
+        let mut accepted = Vec::with_capacity(targets.len());
+        while targets.len() > 0 {
+            let some = targets.by_ref().take(at_once);
+            let pushes =
+                some.map(|target| content.address(Target::parse(Some(target))?, wait, &self.channels));
+            accepted.extend(self.router.publish_all(pushes).await);
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        let within = |accepted: Result<Accepted, Refusal>| accepted.map(|accepted| accepted.within(left));
+        Ok(join_all(accepted.into_iter().map(|accepted| self.result(within(accepted)))).await)
+    }
+
+    async fn result(&self, accepted: Result<Accepted, Refusal>) -> PublishResult {
+        let result = match accepted {
+            Ok(accepted) => OneResult::Published(answer(self.router.receipt(accepted).await)),
+            Err(refusal) => {
+                self.metrics.refused.inc();
+                OneResult::Error(to_message(refusal))
+            }
+        };
+        PublishResult { result: Some(result) }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Status {
+        self.metrics.refused.inc();
+        refusal.into()
     }
 }
 
@@ -54,121 +105,52 @@ impl PushApi {
 impl PushService for PushApi {
     type PublishStreamStream = tonic::codegen::BoxStream<PublishStreamResponse>;
 
-    async fn broadcast(&self, _: Request<BroadcastRequest>) -> Result<Response<BroadcastResponse>, Status> {
-        Err(Status::unimplemented("Broadcast comes with the next change"))
+    async fn broadcast(
+        &self,
+        request: Request<BroadcastRequest>,
+    ) -> Result<Response<BroadcastResponse>, Status> {
+        let left = time_left(request.metadata().as_ref());
+        let results = self.push_to_all(request.into_inner(), left).await;
+        let results = results.map_err(|refusal| self.refuse(refusal))?;
+        Ok(Response::new(BroadcastResponse { results }))
     }
 
     async fn publish_stream(
         &self,
-        _: Request<Streaming<PublishStreamRequest>>,
+        request: Request<Streaming<PublishStreamRequest>>,
     ) -> Result<Response<Self::PublishStreamStream>, Status> {
-        Err(Status::unimplemented("PublishStream comes with the next change"))
+        let requests = request.into_inner();
+        let requests = requests.map(|request| request.map(|request| request.publish.unwrap_or_default()));
+        let (router, channels) = (self.router.clone(), self.channels.clone());
+        let answers = push_stream::answers(requests, router, channels, self.metrics.clone());
+        Ok(Response::new(Box::pin(answers)))
     }
 
     async fn publish(&self, request: Request<PublishRequest>) -> Result<Response<PublishResponse>, Status> {
-        let deadline = deadline(request.metadata());
-        match self.push(request.into_inner(), deadline).await {
-            Ok(receipt) => {
-                Ok(Response::new(PublishResponse { receipt: Some(receipt.into()), ..Default::default() }))
-            }
-            Err(error) => {
-                self.metrics.refused.inc();
-                Err(error.into())
-            }
+        let left = time_left(request.metadata().as_ref());
+        match self.push(request.into_inner(), left).await {
+            Ok(receipt) => Ok(Response::new(answer(receipt))),
+            Err(refusal) => Err(self.refuse(refusal)),
         }
     }
 }
 
-impl From<router::Receipt> for Receipt {
-    fn from(receipt: router::Receipt) -> Self {
-        let gap = |(node, reason): (fanfare_cluster::member::MemberId, fanfare_proto::v1::GapReason)| {
-            NodeGap { node: node.into(), reason: reason.into() }
-        };
-        Self {
-            nodes_asked: receipt.nodes_asked as u32,
-            written: receipt.counts.written,
-            pending: receipt.counts.pending,
-            cut: receipt.counts.cut,
-            user_offline: receipt.user_offline,
-            complete: receipt.gaps.is_empty(),
-            gaps: receipt.gaps.into_iter().map(gap).collect(),
-        }
-    }
+/// What is answered to a push that was accepted.
+pub(crate) fn answer(receipt: router::Receipt) -> PublishResponse {
+    let receipt = Receipt {
+        nodes_asked: receipt.nodes_asked as u32,
+        written: receipt.counts.written,
+        pending: receipt.counts.pending,
+        cut: receipt.counts.cut,
+        user_offline: receipt.user_offline,
+        complete: receipt.gaps.is_empty(),
+        gaps: gaps(receipt.gaps),
+    };
+    PublishResponse { receipt: Some(receipt), ..Default::default() }
 }
 
-impl From<PushError> for Status {
-    fn from(error: PushError) -> Self {
-        let (code, reason) = match &error {
-            PushError::Invalid { .. } => (Code::InvalidArgument, "INVALID_FIELD"),
-            PushError::NotBuilt { .. } => (Code::Unimplemented, "OPTION_NOT_AVAILABLE"),
-            PushError::UnknownConnection => (Code::NotFound, "CONNECTION_NOT_FOUND"),
-            PushError::Busy => (Code::ResourceExhausted, "OWNER_BUSY"),
-            PushError::NoOwner => (Code::Unavailable, "OWNER_CHANGING"),
-        };
-        let mut details = ErrorDetails::with_error_info(reason, DOMAIN, HashMap::<String, String>::new());
-        match &error {
-            PushError::Invalid { field, why } => {
-                details.add_bad_request_violation(*field, why);
-            }
-            PushError::Busy | PushError::NoOwner => {
-                details.set_retry_info(Some(RETRY_AFTER));
-            }
-            PushError::NotBuilt { .. } | PushError::UnknownConnection => {}
-        }
-        Self::with_error_details(code, error.to_string(), details)
-    }
-}
-
-/// What is left of the call's time, from the `grpc-timeout` header: up to 8 digits and a unit.
-fn deadline(metadata: &MetadataMap) -> Option<Duration> {
-    let text = metadata.get("grpc-timeout")?.to_str().ok()?;
-    let (number, unit) = text.split_at_checked(text.len().checked_sub(1)?)?;
-    let number: u64 = number.parse().ok()?;
-    match unit {
-        "H" => Some(Duration::from_secs(number.saturating_mul(3600))),
-        "M" => Some(Duration::from_secs(number.saturating_mul(60))),
-        "S" => Some(Duration::from_secs(number)),
-        "m" => Some(Duration::from_millis(number)),
-        "u" => Some(Duration::from_micros(number)),
-        "n" => Some(Duration::from_nanos(number)),
-        _ => None,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn every_error_has_a_reason_and_retryable_ones_say_when() {
-        let errors = [
-            PushError::Invalid { field: "target", why: "is required".into() },
-            PushError::NotBuilt { field: "message.ttl" },
-            PushError::UnknownConnection,
-            PushError::Busy,
-            PushError::NoOwner,
-        ];
-        for error in errors {
-            let retryable = matches!(error, PushError::Busy | PushError::NoOwner);
-            let status = Status::from(error);
-            let details = status.get_error_details();
-            assert!(details.error_info().is_some_and(|info| info.domain == DOMAIN), "{status:?}");
-            assert_eq!(details.retry_info().is_some(), retryable, "{status:?}");
-            let bad_field = details.bad_request().is_some();
-            assert_eq!(bad_field, status.code() == Code::InvalidArgument);
-        }
-    }
-
-    #[test]
-    fn the_deadline_is_read_as_grpc_writes_it() {
-        let parse = |text: &'static str| {
-            let mut metadata = MetadataMap::new();
-            metadata.insert("grpc-timeout", text.parse().unwrap());
-            deadline(&metadata)
-        };
-        assert_eq!(parse("250m"), Some(Duration::from_millis(250)));
-        assert_eq!(parse("3S"), Some(Duration::from_secs(3)));
-        assert_eq!(parse("3"), None);
-        assert_eq!(parse("3x"), None);
-    }
+/// The nodes whose part is missing.
+pub(crate) fn gaps(gaps: Vec<(MemberId, GapReason)>) -> Vec<NodeGap> {
+    let gap = |(node, reason): (MemberId, GapReason)| NodeGap { node: node.into(), reason: reason.into() };
+    gaps.into_iter().map(gap).collect()
 }

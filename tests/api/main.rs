@@ -1,0 +1,7 @@
+//! The API of a replica: who may call, and what operators can do with connections.
+
+mod callers;
+mod calls;
+mod node;
+mod operations;
+mod replica;
