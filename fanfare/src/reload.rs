@@ -49,7 +49,9 @@ pub(crate) async fn keep(
             Ok(new) => {
                 info!("certificates and keys have been read anew");
                 if what_stays(&new) != started_with {
-                    warn!("other keys of the configuration have changed, too: they count from the next start");
+                    warn!(
+                        "other keys of the configuration have changed, too: they count from the next start"
+                    );
                 }
                 config = new;
             }
@@ -68,7 +70,8 @@ fn reload(source: &ServeArguments, control: &ControlPlane, data: &DataPlane) -> 
 
 fn versions(source: &ServeArguments, config: &Config) -> Versions {
     let tls = |tls: &TlsConfig| {
-        let certificates = tls.certificates.iter().flat_map(|one| [one.certificate_file.clone(), one.key_file.clone()]);
+        let certificates =
+            tls.certificates.iter().flat_map(|one| [one.certificate_file.clone(), one.key_file.clone()]);
         certificates.chain([tls.client_ca_file.clone()]).collect::<Vec<_>>()
     };
     let token_keys = config.client.token.keys.iter();
@@ -77,7 +80,8 @@ fn versions(source: &ServeArguments, config: &Config) -> Versions {
     let files = source.config.iter().cloned().chain(token_keys).chain(api_keys);
     let files = files.chain(tls(&config.client.tls)).chain(tls(&config.api.tls));
     let version = |file: PathBuf| {
-        let changed = std::fs::metadata(&file).ok().and_then(|data| Some((data.modified().ok()?, data.len())));
+        let changed =
+            std::fs::metadata(&file).ok().and_then(|data| Some((data.modified().ok()?, data.len())));
         (file, changed)
     };
     files.filter(|file| !file.as_os_str().is_empty()).map(version).collect()
