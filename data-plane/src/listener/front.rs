@@ -8,10 +8,10 @@ use bytes::Bytes;
 use fanfare_cluster::admin::{Readiness, health, text};
 use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -117,6 +117,9 @@ impl Front {
         {
             return Err(refusal(StatusCode::UPGRADE_REQUIRED, "this is a WebSocket endpoint\n"));
         }
+        if let Some(why) = contradiction(&request) {
+            return Err(refusal(StatusCode::BAD_REQUEST, why));
+        }
         if !self.origins.admits(request.headers()) {
             return Err(refusal(
                 StatusCode::FORBIDDEN,
@@ -145,6 +148,22 @@ impl Front {
             response.headers_mut().insert(SEC_WEBSOCKET_PROTOCOL, name);
         }
         Ok(response)
+    }
+}
+
+/// What a proxy in front might read in another way than we do. Host, key and version stand there once (RFC 9112,
+/// section 3.2; RFC 6455, section 11.3), and what follows the request are frames, not its body.
+fn contradiction(request: &Request<Incoming>) -> Option<&'static str> {
+    let headers = request.headers();
+    let repeated = |name| headers.get_all(name).iter().nth(1).is_some();
+    if [HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION].into_iter().any(repeated) {
+        Some("Host, Sec-WebSocket-Key and Sec-WebSocket-Version must not be repeated\n")
+    } else if !headers.contains_key(HOST) {
+        Some("Host is missing\n")
+    } else if !request.body().is_end_stream() {
+        Some("a WebSocket handshake has no body\n")
+    } else {
+        None
     }
 }
 
