@@ -14,4 +14,5 @@ mod report;
 mod repository;
 mod sizes;
 mod source;
+mod strangers;
 mod structs;
