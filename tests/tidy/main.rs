@@ -5,6 +5,7 @@ mod documents;
 mod functions;
 mod headers;
 mod imports;
+mod locks;
 mod markdown;
 mod mask;
 mod names;

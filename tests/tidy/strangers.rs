@@ -38,7 +38,8 @@ fn violations(text: &str, sources: &[Source]) -> Vec<String> {
         let mut tests = 0;
         for word in cell.split('`').skip(1).step_by(2) {
             if word.ends_with(".rs") {
-                file = sources.iter().find(|source| format!("/{}", source.path).ends_with(&format!("/{word}")));
+                file =
+                    sources.iter().find(|source| format!("/{}", source.path).ends_with(&format!("/{word}")));
                 if file.is_none() {
                     found.push(format!("{DOCUMENT}:{line}: no file `{word}`"));
                 }

@@ -21,12 +21,12 @@ fn all_are_ended(server: &Sandbox, mut meanwhile: impl FnMut()) {
 fn a_crowd_of_handshakes_that_trickle_or_stand_still_is_ended() {
     let mut siege = Siege::begin_with(&["client.handshake_timeout=1s"]);
     siege.attack("a crowd of slow handshakes", |server| {
-        let crowd: Vec<_> = (0..300).map(|_| WebSocket::dial(server.clients)).collect();
+        let crowd: Vec<_> = (0..100).map(|_| WebSocket::dial(server.clients)).collect();
         let request = Handshake::default().to_bytes(server.clients);
         // The last line never comes. Every third says nothing at all.
         let mut bytes = request[..request.len() - 2].iter();
         all_are_ended(server, || {
-            for (number, byte) in bytes.next().iter().flat_map(|byte| (0..300).map(move |n| (n, **byte))) {
+            for (number, byte) in bytes.next().iter().flat_map(|byte| (0..100).map(move |n| (n, **byte))) {
                 if number % 3 != 0 {
                     say(&crowd[number], &[byte]);
                 }
