@@ -79,7 +79,7 @@ fn filters_within_filters_are_read_to_a_depth_and_no_further() {
             ("as many as fit", filtered(&nested(14_000)), Verdict::Closed(3501)),
             (
                 "groups of unknown fields",
-                [number(60_000), vec![0x93, 1].repeat(30_000)].concat(),
+                [number(60_000), [0x93_u8, 1].repeat(30_000)].concat(),
                 Verdict::Closed(3501),
             ),
         ],
