@@ -6,7 +6,7 @@ FANFARE_BIN := $(TARGET)/ci/fanfare
 TOOLS := $(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-full check bench api-reference proto-export for-tests for-checks for-autobahn binary
+.PHONY: help setup run build test test-full fuzz check bench api-reference proto-export for-tests for-checks for-autobahn binary
 .NOTPARALLEL:
 
 help: ## List the recipes
@@ -24,10 +24,14 @@ test: for-tests binary ## Run the tests, real clients and a real browser include
 	FANFARE_BIN='$(FANFARE_BIN)' $(CARGO) test --profile ci --workspace --no-fail-fast
 
 test-full: export FANFARE_AUTOBAHN := $(CURDIR)/.tools/autobahn
-test-full: for-tests for-autobahn test ## Run the tests and the Autobahn suite for WebSockets
+test-full: for-tests for-autobahn test fuzz ## Run the tests, the Autobahn suite for WebSockets and the fuzz targets
+
+fuzz: ## Write what strangers might, for FANFARE_FUZZ_SECONDS (20) on each target of fuzz/
+	scripts/fuzz
 
 check: for-checks binary ## Check format, lints, documentation, the rules of the house, protos and licences
 	$(CARGO) fmt --all --check
+	$(CARGO) fmt --manifest-path fuzz/Cargo.toml --check
 	$(CARGO) clippy --profile ci --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --profile ci --workspace --no-deps
 	FANFARE_BIN='$(FANFARE_BIN)' $(CARGO) test --profile ci --package fanfare-tests --test tidy

@@ -7,6 +7,8 @@ mod config;
 mod connection;
 mod encoding;
 mod frame;
+#[cfg(fuzzing)]
+pub mod fuzzing;
 mod links;
 mod listener;
 mod memory;

@@ -53,7 +53,8 @@ fn read_file(path: &Path) -> Result<Table, Failure> {
     text.parse().map_err(|error| Failure::Usage(format!("{} is not TOML: {error}", path.display())))
 }
 
-fn parse(table: Table, dev: bool) -> Result<Config, Failure> {
+/// Reads one table that holds all layers.
+pub(crate) fn parse(table: Table, dev: bool) -> Result<Config, Failure> {
     layers::check_keys(&table, &schema::defaults()).map_err(Failure::Usage)?;
     let config: Config = serde_path_to_error::deserialize(table).map_err(|error| {
         let path = error.path().to_string();

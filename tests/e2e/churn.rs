@@ -27,7 +27,7 @@ fn crowd() -> usize {
 }
 
 /// What a process holds: files, then threads.
-fn held(server: &Sandbox) -> (usize, usize) {
+pub(crate) fn held(server: &Sandbox) -> (usize, usize) {
     let count = |what: &str| {
         let entries = fs::read_dir(format!("/proc/{}/{what}", server.pid())).expect("the process is there");
         entries.count()
@@ -36,7 +36,7 @@ fn held(server: &Sandbox) -> (usize, usize) {
 }
 
 /// Waits until the server has no more than what a bystander accounts for.
-fn only_the_bystander_is_left(server: &Sandbox) {
+pub(crate) fn only_the_bystander_is_left(server: &Sandbox) {
     for (name, expected) in [
         ("fanfare_node_sockets", 1.0),
         ("fanfare_node_connections", 1.0),

@@ -1,5 +1,6 @@
 //! The whole server from outside, through its real doors.
 
+mod abuse;
 mod bystander;
 mod calls;
 mod channels;

@@ -30,8 +30,10 @@ pub struct Sandbox {
     pub clients: SocketAddr,
     /// Where the public API is.
     pub api: SocketAddr,
-    node_admin: SocketAddr,
-    replica_admin: SocketAddr,
+    /// Where the node's metrics are.
+    pub node_admin: SocketAddr,
+    /// Where the replica's metrics are.
+    pub replica_admin: SocketAddr,
 }
 
 impl Default for Sandbox {

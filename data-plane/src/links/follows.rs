@@ -13,6 +13,8 @@ use super::ShardIndex;
 
 /// How long a channel is still followed after its last subscriber here has left: people reload pages.
 const UNFOLLOW_AFTER: Duration = Duration::from_secs(1);
+/// Unfollows at most in a tick, so that a crowd that leaves does not fill the link: 40,960 per second.
+const MAX_UNFOLLOWS: usize = 4_096;
 /// How long a subscribe waits for an owner. SDKs give up the whole connection after five seconds.
 const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 /// Follows that may be unanswered while a new link catches up: four batches of 256.
@@ -240,7 +242,11 @@ impl Follows {
     /// Time has passed: gives up joins that have waited too long, unfollows what nobody wants.
     pub(crate) fn tick(&mut self, now: Now, actions: &mut Vec<Action>) {
         self.give_up_joins(now, actions);
-        while let Some((_, channel)) = self.idle.pop_front_if(|(since, _)| *since + UNFOLLOW_AFTER <= now) {
+        for _ in 0..MAX_UNFOLLOWS {
+            let Some((_, channel)) = self.idle.pop_front_if(|(since, _)| *since + UNFOLLOW_AFTER <= now)
+            else {
+                break;
+            };
             let Some(followed) = self.channels.get(&channel) else { continue };
             // It may have been wanted again meanwhile, and left again: then another entry follows.
             if followed.idle_since.is_none_or(|since| since + UNFOLLOW_AFTER > now) {

@@ -113,6 +113,20 @@ fn a_channel_is_unfollowed_a_while_after_its_last_shard_has_left() {
     assert_eq!(world.join(FIRST, "news", 3), [follow("news")]);
 }
 
+// A client that left with 100,000 subscriptions put more on the link at once than may wait there, and the link was cut.
+#[test]
+fn a_crowd_of_channels_is_unfollowed_in_portions() {
+    let mut world = World::linked();
+    for number in 0..MAX_UNFOLLOWS + 1 {
+        let name = number.to_string();
+        world.join(FIRST, &name, 1);
+        world.following(&name);
+        world.leave(FIRST, &name);
+    }
+    assert_eq!(world.after(1_000).len(), MAX_UNFOLLOWS);
+    assert_eq!(world.after(100).len(), 1);
+}
+
 // Follow, unfollow, follow with a late answer to the first (interleaving 14): the client would be told that it
 // is subscribed while the owner still has the unfollow before it.
 #[test]

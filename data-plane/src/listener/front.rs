@@ -11,10 +11,10 @@ use fanfare_cluster::admin::{Readiness, health, text};
 use fanfare_cluster::tls::ServerTls;
 use fastwebsockets::upgrade::{UpgradeFut, is_upgrade_request, upgrade};
 use http_body_util::Full;
-use hyper::body::Incoming;
+use hyper::body::{Body as _, Incoming};
 use hyper::header::{
-    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY,
-    SEC_WEBSOCKET_PROTOCOL, X_CONTENT_TYPE_OPTIONS,
+    CACHE_CONTROL, CONTENT_SECURITY_POLICY, CONTENT_TYPE, HOST, HeaderValue, RETRY_AFTER, SEC_WEBSOCKET_KEY,
+    SEC_WEBSOCKET_PROTOCOL, SEC_WEBSOCKET_VERSION, X_CONTENT_TYPE_OPTIONS,
 };
 use hyper::service::service_fn;
 use hyper::{HeaderMap, Method, Request, Response, StatusCode, Version};
@@ -194,6 +194,9 @@ impl Front {
             let why = "this is a WebSocket endpoint\n";
             return Err(self.refuse("handshake", StatusCode::UPGRADE_REQUIRED, why));
         }
+        if let Some(why) = contradiction(request) {
+            return Err(self.refuse("handshake", StatusCode::BAD_REQUEST, why));
+        }
         if !self.origins.admits(request.headers()) {
             let why = "the page's origin is not in client.allowed_origins\n";
             return Err(self.refuse("origin", StatusCode::FORBIDDEN, why));
@@ -216,6 +219,22 @@ fn busy(refusal: Refusal) -> Box<Answer> {
     let mut answer = text(StatusCode::SERVICE_UNAVAILABLE, refusal.reason());
     answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static("1"));
     Box::new(answer)
+}
+
+/// What a proxy in front might read in another way than we do. Host, key and version stand there once (RFC 9112,
+/// section 3.2; RFC 6455, section 11.3), and what follows the request are frames, not its body.
+fn contradiction(request: &Request<Incoming>) -> Option<&'static str> {
+    let headers = request.headers();
+    let repeated = |name| headers.get_all(name).iter().nth(1).is_some();
+    if [HOST, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION].into_iter().any(repeated) {
+        Some("Host, Sec-WebSocket-Key and Sec-WebSocket-Version must not be repeated\n")
+    } else if !headers.contains_key(HOST) {
+        Some("Host is missing\n")
+    } else if !request.body().is_end_stream() {
+        Some("a WebSocket handshake has no body\n")
+    } else {
+        None
+    }
 }
 
 /// RFC 6455, section 4.1: 16 bytes in Base64.

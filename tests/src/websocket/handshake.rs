@@ -49,6 +49,13 @@ impl Handshake {
         changed
     }
 
+    /// With a further header, whatever others there are.
+    #[must_use]
+    pub fn also(mut self, name: &str, value: &str) -> Self {
+        self.headers.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Without a header.
     #[must_use]
     pub fn without(mut self, name: &str) -> Self {
