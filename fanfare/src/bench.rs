@@ -6,10 +6,14 @@
 
 mod bare_loop;
 mod clients;
+mod doors;
 mod floor;
 mod measure;
 mod part;
+mod pushes;
 mod report;
+mod server;
+mod speech;
 mod usage;
 
 use crate::cli::{BenchArguments, BenchRole};

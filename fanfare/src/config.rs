@@ -16,7 +16,7 @@ pub(crate) use schema::{Config, LogFormat};
 /// What `--dev` changes.
 const DEV_PRESET: &str = include_str!("config/dev.toml");
 /// The dev preset's token secret. It is public, so it is refused everywhere else.
-const DEV_SECRET: &str = "fanfare-dev";
+pub(crate) const DEV_SECRET: &str = "fanfare-dev";
 
 /// Reads everything that the arguments and the environment name.
 pub(crate) fn load(arguments: &ServeArguments) -> Result<Config, Failure> {

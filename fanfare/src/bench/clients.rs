@@ -9,10 +9,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context as _, Result, ensure};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio_rustls::client::TlsStream;
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinSet, LocalSet};
 
+use super::speech::{Manner, speak};
 use crate::cli::BenchArguments;
 
 /// Connections from one source address: far fewer than it has ports.
@@ -38,14 +40,14 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let received = Arc::new(Received::default());
     let target = arguments.part.target.context("--target is missing")?;
-    let channel = arguments.part.channel.clone().map(Arc::<str>::from);
+    let manner = Manner::new(&arguments.part)?;
     let (count, counted) = (arguments.connections, received.clone());
     // queue: readiness of a bench's clients
     let (ready, wait) = std::sync::mpsc::sync_channel(1);
     let thread = std::thread::Builder::new().name("clients".to_owned()).spawn(move || {
         runtime.block_on(async move {
             let local = LocalSet::new();
-            let connected = local.run_until(connect_all(target, channel, count, &received)).await;
+            let connected = local.run_until(connect_all(target, manner, count, &received)).await;
             // Nobody waits any more only when the measurement has been given up.
             let _ = ready.send(connected);
             local.await;
@@ -63,7 +65,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<()> {
 
 async fn connect_all(
     target: SocketAddr,
-    channel: Option<Arc<str>>,
+    manner: Manner,
     count: usize,
     received: &Arc<Received>,
 ) -> Result<()> {
@@ -73,20 +75,25 @@ async fn connect_all(
     let mut connecting = JoinSet::new();
     for number in 0..count {
         let place = places.clone().acquire_owned().await?;
-        let channel = channel.clone();
+        let manner = manner.clone();
         connecting.spawn(async move {
-            let stream = connect(target, channel.as_deref(), number).await;
+            let stream = connect(target, &manner, number).await;
             drop(place);
             stream
         });
     }
     while let Some(stream) = connecting.join_next().await {
-        tokio::task::spawn_local(read(stream??, received.clone(), buffer.clone()));
+        match stream?? {
+            Stream::Plain(stream) => {
+                tokio::task::spawn_local(read(stream, received.clone(), buffer.clone()));
+            }
+            Stream::Tls(stream) => drop(tokio::task::spawn_local(answer_pings(stream))),
+        }
     }
     Ok(())
 }
 
-async fn connect(target: SocketAddr, channel: Option<&str>, number: usize) -> Result<TcpStream> {
+async fn connect(target: SocketAddr, manner: &Manner, number: usize) -> Result<Stream> {
     let socket = TcpSocket::new_v4()?;
     // Addresses of this process alone: ports of a former one are still taken for a minute.
     let [_, _, high, low] = std::process::id().to_be_bytes();
@@ -96,56 +103,25 @@ async fn connect(target: SocketAddr, channel: Option<&str>, number: usize) -> Re
     socket.bind((source, FIRST_PORT + (number % PER_ADDRESS) as u16).into())?;
     let mut stream = socket.connect(target).await.context("cannot connect")?;
     stream.set_nodelay(true)?;
-    if let Some(channel) = channel {
-        let commands = format!(
-            "{{\"id\":1,\"connect\":{{\"name\":\"bench\"}}}}\n{{\"id\":2,\"subscribe\":{{\"channel\":\"{channel}\"}}}}"
-        );
-        handshake(&mut stream, target).await?;
-        stream.write_all(&masked(commands.as_bytes())).await?;
-        subscribed(&mut stream).await?;
-    }
-    Ok(stream)
+    let Some(tls) = &manner.tls else {
+        speak(&mut stream, target, manner, number).await?;
+        return Ok(Stream::Plain(stream));
+    };
+    let mut stream = tls.connect("localhost".try_into()?, stream).await.context("no TLS")?;
+    speak(&mut stream, target, manner, number).await?;
+    Ok(Stream::Tls(Box::new(stream)))
 }
 
-async fn handshake(stream: &mut TcpStream, target: SocketAddr) -> Result<()> {
-    let request = format!(
-        "GET /connection/websocket HTTP/1.1\r\nHost: {target}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\
-         Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
-    );
-    stream.write_all(request.as_bytes()).await?;
-    let mut head = Vec::new();
-    while !head.ends_with(b"\r\n\r\n") {
-        // The server says nothing behind the head before it is spoken to.
-        let read = stream.read_buf(&mut head).await?;
-        ensure!(read > 0, "the server has closed during the handshake");
-    }
-    ensure!(head.starts_with(b"HTTP/1.1 101"), "no WebSocket: {}", String::from_utf8_lossy(&head));
-    Ok(())
+/// A connection that is made.
+enum Stream {
+    Plain(TcpStream),
+    Tls(Box<TlsStream<TcpStream>>),
 }
 
-/// Waits for the reply to the subscribe.
-async fn subscribed(stream: &mut TcpStream) -> Result<()> {
-    let mut replies = Vec::new();
-    while !replies.windows(12).any(|window| window == b"\"subscribe\":") {
-        let read = stream.read_buf(&mut replies).await?;
-        ensure!(read > 0, "the server has closed before it answered");
-        ensure!(!replies.windows(8).any(|window| window == b"\"error\":"), "the server refuses");
-    }
-    Ok(())
-}
-
-/// A text frame under 126 bytes, or under 64 KiB, with a mask of zeros.
-fn masked(payload: &[u8]) -> Vec<u8> {
-    let mut frame = vec![0x81];
-    if payload.len() < 126 {
-        frame.push(0x80 | payload.len() as u8);
-    } else {
-        frame.push(0x80 | 126);
-        frame.extend_from_slice(&(payload.len() as u16).to_be_bytes());
-    }
-    frame.extend_from_slice(&[0; 4]);
-    frame.extend_from_slice(payload);
-    frame
+/// Reads until the other side closes, and answers what it is asked: nothing but pings comes.
+async fn answer_pings(mut stream: Box<TlsStream<TcpStream>>) {
+    let mut ping = [0; 4];
+    while stream.read_exact(&mut ping).await.is_ok() && stream.write_all(&PONG).await.is_ok() {}
 }
 
 /// Reads until the other side closes. All connections share one large buffer, so that one that has fallen

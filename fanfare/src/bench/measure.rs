@@ -9,11 +9,13 @@ use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
 
 use super::bare_loop::BareLoop;
-use super::part::{OTHER_CORE, Part, SERVER_CORE, bench_clients};
+use super::doors::{self, Doors};
+use super::part::{OTHER_CORE, Part, bench_clients};
+use super::pushes::{self, Pushes};
+use super::server::Server;
 use super::usage::{cpu_time, memory};
 use crate::cli::BenchArguments;
 use crate::client::ApiClient;
-use crate::endpoint::ApiEndpoint;
 
 /// The channel that everybody subscribes to, and the one with a single subscriber.
 const CROWD: &str = "crowd";
@@ -22,10 +24,8 @@ const SINGLE: &str = "single";
 pub(super) const IN_FLIGHT: usize = 16;
 /// A frame's header in front of a message of this size.
 pub(super) const FRAME_HEADER: usize = 4;
-/// Clients that share a busy core may answer pings late; that is not what is measured.
-const PATIENT: &str = "client.pong_timeout=20s";
 /// How long a push may take.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Pushes to warm up before anything counts.
 const WARM_UP: usize = 20;
 /// How long the server and the bare loop take turns for.
@@ -63,6 +63,8 @@ pub(super) struct Figures {
     pub(super) single: Latency,
     pub(super) one_at_a_time: FanOut,
     pub(super) in_flight: FanOut,
+    pub(super) pushes: Pushes,
+    pub(super) doors: Doors,
 }
 
 /// A load of pushes to one channel.
@@ -72,13 +74,6 @@ struct Load {
     subscribers: usize,
     in_flight: usize,
     size: usize,
-}
-
-/// A server with its pusher.
-struct Server {
-    part: Part,
-    clients: SocketAddr,
-    pusher: ApiClient,
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
@@ -92,11 +87,13 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
         ..Figures::default()
     };
     measure_server(arguments, &runtime, &mut figures)?;
+    figures.pushes = pushes::measure(arguments, &runtime)?;
+    figures.doors = doors::measure(arguments, &runtime)?;
     Ok(figures)
 }
 
 fn measure_server(arguments: &BenchArguments, runtime: &Runtime, figures: &mut Figures) -> Result<()> {
-    let mut server = Server::start(arguments, runtime)?;
+    let mut server = Server::start(arguments.shards, &[], runtime)?;
     let single = clients(1, server.clients, SINGLE)?;
     let size = arguments.size;
     let load = Load { channel: SINGLE, subscribers: 1, in_flight: 1, size };
@@ -175,18 +172,6 @@ fn ensure_received(crowd: &mut Part, sent: u64) -> Result<()> {
 }
 
 impl Server {
-    fn start(arguments: &BenchArguments, runtime: &Runtime) -> Result<Self> {
-        let shards = format!("data_plane.shards={}", arguments.shards);
-        let words =
-            ["serve", "--dev", "--set", "client.address=127.0.0.1:0", "--set", "api.address=127.0.0.1:0"];
-        let words = words.into_iter().chain(["--set", &shards, "--set", PATIENT]).map(str::to_owned);
-        let mut part = Part::start(SERVER_CORE, &words.collect::<Vec<_>>())?;
-        let clients = part.address_after("page")?;
-        let api = part.address_after("gRPC API")?;
-        let pusher = runtime.block_on(ApiClient::connect(&ApiEndpoint::plain(api, PATIENCE)))?;
-        Ok(Self { part, clients, pusher })
-    }
-
     /// Pushes for a while, at least once, with so many pushes under way. Each waits until all subscribers
     /// have been written to.
     fn push_for(&mut self, runtime: &Runtime, load: Load, time: Duration) -> Result<FanOut> {
@@ -262,7 +247,7 @@ fn clients(connections: usize, target: SocketAddr, channel: &str) -> Result<Part
 }
 
 /// Memory when it does not shrink any more.
-fn settled_memory(pid: u32) -> Result<u64> {
+pub(super) fn settled_memory(pid: u32) -> Result<u64> {
     let started = Instant::now();
     let mut lowest = memory(pid)?;
     while started.elapsed() < SETTLE {
@@ -282,6 +267,6 @@ fn pin_self() -> Result<()> {
     Ok(())
 }
 
-fn micros(duration: Duration) -> f64 {
+pub(super) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
 }

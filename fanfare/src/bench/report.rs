@@ -41,7 +41,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
     let per_second = |value: f64| format!("{:.0} k/CPU-s", value / 1e3);
     let latency =
         |fan_out: &FanOut| format!("{:.1} / {:.1} ms", fan_out.latency.p50 / 1e3, fan_out.latency.p99 / 1e3);
-    vec![
+    let mut rows = vec![
         row("bare loop, one frame a write", per_second(one.floor_per_cpu_second), "", true),
         row("fan-out, one push at a time", per_second(one.per_cpu_second), "", true),
         row("  CPU per delivery", format!("{:.2} us", 1e6 / one.per_cpu_second), "", true),
@@ -81,6 +81,29 @@ fn rows(figures: &Figures) -> Vec<Row> {
             single.p50 <= 250.0,
         ),
         row("one subscriber, push to receipt, p99", format!("{:.0} us", single.p99), "", true),
+    ];
+    rows.extend(door_rows(figures));
+    rows
+}
+
+/// What pushes cost without subscribers, and connects in other manners.
+fn door_rows(figures: &Figures) -> Vec<Row> {
+    let Figures { pushes, doors, .. } = figures;
+    let row = |what: &str, measured: String, target, met| Row { what: what.to_owned(), measured, target, met };
+    let cost = |what: &str, us: f64, most: f64, target| row(what, format!("{us:.2} us"), target, us <= most);
+    vec![
+        cost("CPU per unary publish, nobody subscribes", pushes.unary_cpu_us, 12.0, "<= 12 us"),
+        cost("CPU per message of PublishStream", pushes.stream_cpu_us, 1.5, "<= 1.5 us"),
+        row(
+            "  messages on one stream",
+            format!("{:.0} k/s", pushes.stream_per_second / 1e3),
+            ">= 100 k/s",
+            pushes.stream_per_second >= 1e5,
+        ),
+        cost("CPU per connect, new HS256 token", doors.new_token_cpu_us, 110.0, "<= 110 us"),
+        cost("CPU per connect, known token", doors.known_token_cpu_us, 90.0, "<= 90 us"),
+        cost("CPU per connect and subscribe, TLS 1.3", doors.tls_cpu_us, f64::MAX, ""),
+        row("memory per idle connection, TLS 1.3", format!("{:.0} B", doors.tls_bytes), "", true),
     ]
 }
 
@@ -102,6 +125,17 @@ fn to_json(figures: &Figures) -> serde_json::Value {
         "in_flight": fan_out(&figures.in_flight),
         "bytes_per_connection": { "idle": figures.bytes_idle, "after_traffic": figures.bytes_after_traffic },
         "connect_and_subscribe_cpu_us": figures.connect_cpu_us,
+        "push_without_subscribers": {
+            "unary_cpu_us": figures.pushes.unary_cpu_us,
+            "stream_cpu_us": figures.pushes.stream_cpu_us,
+            "stream_per_second": figures.pushes.stream_per_second,
+        },
+        "connect_cpu_us": {
+            "new_token": figures.doors.new_token_cpu_us,
+            "known_token": figures.doors.known_token_cpu_us,
+            "tls": figures.doors.tls_cpu_us,
+        },
+        "bytes_per_tls_connection": figures.doors.tls_bytes,
         "one_subscriber_us": { "p50": figures.single.p50, "p99": figures.single.p99 },
     })
 }

@@ -40,6 +40,12 @@ pub(crate) struct BenchPart {
     /// The channel to subscribe to; without one the connections speak no protocol
     #[arg(long, hide = true)]
     pub(crate) channel: Option<String>,
+    /// Each connection shows the token of a user of its own
+    #[arg(long, hide = true)]
+    pub(crate) tokens: bool,
+    /// The connections speak TLS, and trust this certificate
+    #[arg(long, hide = true)]
+    pub(crate) root: Option<std::path::PathBuf>,
 }
 
 /// The processes of a measurement.
