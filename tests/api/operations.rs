@@ -1,4 +1,6 @@
-//! Operations on connections, and what is known of nodes. The node is a fake: what it does is tested elsewhere.
+//! Operations on connections, and what is known of nodes.
+//!
+//! The node is a fake: what a node does is tested elsewhere.
 
 use std::time::{Duration, SystemTime};
 

@@ -61,12 +61,12 @@ impl Asked {
         request: &Request<T>,
         method: &'static str,
         id: &str,
-        subject: impl ToString,
+        subject: String,
     ) -> Result<Self, Refusal> {
         let call = request.extensions().get::<OperatorCall>();
         if let Some(call) = call {
             // It is set once per call.
-            let _ = call.subject.set(subject.to_string());
+            let _ = call.subject.set(subject);
         }
         if id.len() > MAX_REQUEST_ID {
             return Err(Refusal::invalid("request_id", format!("at most {MAX_REQUEST_ID} bytes")));
