@@ -85,7 +85,7 @@ impl Revocations {
 mod tests {
     use super::*;
 
-    fn revocation(user: impl ToString, issued_before: u64, until: u64) -> Revocation {
+    fn revocation(user: impl ToString + Copy, issued_before: u64, until: u64) -> Revocation {
         Revocation { user: user.to_string(), issued_before, until }
     }
 

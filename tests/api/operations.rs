@@ -49,7 +49,8 @@ fn start(acts_on: u64) -> (Replica, Node) {
 fn says_its_load(replica: &Replica) -> v1::Node {
     let mut client = ClusterServiceClient::new(replica.connect());
     eventually("the node has said its load", || {
-        let answer = replica.run(client.list_nodes(ListNodesRequest::default())).unwrap().into_inner();
+        let answer =
+            replica.run(client.list_nodes(ListNodesRequest::default())).expect("an answer").into_inner();
         answer.nodes.into_iter().find(|node| node.reported_at.is_some())
     })
 }
