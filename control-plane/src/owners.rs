@@ -354,3 +354,7 @@ impl Driver {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "owners_tests.rs"]
+mod tests;

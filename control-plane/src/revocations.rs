@@ -85,25 +85,25 @@ impl Revocations {
 mod tests {
     use super::*;
 
-    fn revocation(user: &impl ToString, issued_before: u64, until: u64) -> Revocation {
+    fn revocation(user: impl ToString + Copy, issued_before: u64, until: u64) -> Revocation {
         Revocation { user: user.to_string(), issued_before, until }
     }
 
     #[test]
     fn a_later_revocation_never_shortens_an_earlier_one() {
         let revocations = Revocations::new(Metrics::default());
-        revocations.add(revocation(&"42", 100, 900), 50).unwrap();
-        assert_eq!(revocations.add(revocation(&"42", 90, 950), 50).unwrap(), revocation(&"42", 100, 950));
-        assert_eq!(revocations.add(revocation(&"42", 200, 300), 50).unwrap(), revocation(&"42", 200, 950));
-        let ended = revocations.add(revocation(&"42", 60, 2_000), 1_000).unwrap();
-        assert_eq!(ended, revocation(&"42", 60, 2_000), "one that has ended does not count");
+        revocations.add(revocation("42", 100, 900), 50).unwrap();
+        assert_eq!(revocations.add(revocation("42", 90, 950), 50).unwrap(), revocation("42", 100, 950));
+        assert_eq!(revocations.add(revocation("42", 200, 300), 50).unwrap(), revocation("42", 200, 950));
+        let ended = revocations.add(revocation("42", 60, 2_000), 1_000).unwrap();
+        assert_eq!(ended, revocation("42", 60, 2_000), "one that has ended does not count");
     }
 
     #[test]
     fn new_links_are_told_everything_that_holds_in_pieces() {
         let revocations = Revocations::new(Metrics::default());
         for user in 0..3 * CHUNK as u64 {
-            revocations.add(revocation(&user, 1, 10 + user % 2), 5).unwrap();
+            revocations.add(revocation(user, 1, 10 + user % 2), 5).unwrap();
         }
         let (mut told, mut after) = (Vec::new(), None);
         loop {
@@ -121,11 +121,11 @@ mod tests {
     fn there_is_a_bound_and_what_has_ended_makes_room() {
         let revocations = Revocations::new(Metrics::default());
         for user in 0..MAX_USERS {
-            revocations.add(revocation(&user, 1, 10), 5).unwrap();
+            revocations.add(revocation(user, 1, 10), 5).unwrap();
         }
-        assert_eq!(revocations.add(revocation(&"new", 1, 10), 5), Err(Refusal::TooManyRevocations));
-        assert!(revocations.add(revocation(&"7", 2, 10), 5).is_ok(), "a known user's can be changed");
-        assert!(revocations.add(revocation(&"new", 1, 20), 10).is_ok());
+        assert_eq!(revocations.add(revocation("new", 1, 10), 5), Err(Refusal::TooManyRevocations));
+        assert!(revocations.add(revocation("7", 2, 10), 5).is_ok(), "a known user's can be changed");
+        assert!(revocations.add(revocation("new", 1, 20), 10).is_ok());
         assert_eq!(revocations.lock().len(), 1);
     }
 }

@@ -13,6 +13,7 @@ use fanfare_cluster::tls::{ServerTls, TlsConfig};
 use tracing::{info, warn};
 
 use crate::api::edge::{self, Entrance, Services};
+use crate::api::keys::KeySet;
 use crate::api::{ClusterApi, ConnectionApi, Door, PushApi};
 use crate::config::{ApiConfig, ControlPlaneConfig, InvalidApi};
 use crate::link_service::{self, LinkApi};
@@ -68,13 +69,7 @@ impl ControlPlane {
     /// # Errors
     /// Says what to change.
     pub async fn start(config: ControlPlaneConfig, registry: Arc<dyn Registry>) -> Result<Self, StartError> {
-        let keys = config.api.load_keys()?;
-        let tls = ServerTls::load(&config.api.tls, &["h2"]).map_err(InvalidApi::from)?.map(Arc::new);
-        if config.api.shows_keys() {
-            warn!(
-                "api.keys travel without TLS, and api.address is not a loopback address: anyone on the way can read them"
-            );
-        }
+        let (keys, tls) = load(&config.api)?;
         let (api, api_address) = bind("api.address", config.api.address).await?;
         let (cluster, cluster_address) = bind("cluster.address", config.cluster_address).await?;
         let (admin, admin_address) = bind("control_plane.admin_address", config.admin_address).await?;
@@ -165,6 +160,18 @@ impl ControlPlane {
         self.registry.0.deregister(&self.id, self.incarnation).await;
         self.tasks.stop(patience).await
     }
+}
+
+/// The keys and certificates of the API.
+fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi> {
+    let keys = api.load_keys()?;
+    let tls = ServerTls::load(&api.tls, &["h2"])?.map(Arc::new);
+    if api.shows_keys() {
+        warn!(
+            "api.keys travel without TLS, and api.address is not a loopback address: who listens can use them"
+        );
+    }
+    Ok((keys, tls))
 }
 
 /// What the public API serves.

@@ -14,7 +14,7 @@ use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use api::EndpointArguments;
-pub(crate) use bench::{BenchArguments, BenchRole};
+pub(crate) use bench::{BenchArguments, BenchPart, BenchRole};
 pub(crate) use connections::{
     CallArguments, ConnectionsArguments, ConnectionsCommand, DisconnectArguments, GetArguments,
     NodesArguments, RefreshArguments, RevokeArguments, SubscriptionArguments,

@@ -37,7 +37,7 @@ fn reason(status: &Status) -> (Code, String) {
 }
 
 fn refused<T: std::fmt::Debug>(result: Result<T, Status>) -> (Code, String) {
-    reason(&result.unwrap_err())
+    reason(&result.expect_err("it is refused"))
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn what_is_open_to_all_is_not_opened() {
 
 /// Makes a certificate for this machine; returns its files and its text.
 fn certificate(folder: &Folder, name: &str) -> (CertificateFiles, String, String) {
-    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate");
     let (pem, key) = (made.cert.pem(), made.signing_key.serialize_pem());
     let certificate_file = folder.write(&format!("{name}.pem"), &pem);
     let key_file = folder.write(&format!("{name}.key"), &key);
@@ -200,7 +200,7 @@ struct Log(Arc<Mutex<Vec<u8>>>);
 
 impl std::io::Write for Log {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-        self.0.lock().unwrap().write(bytes)
+        self.0.lock().expect("no panic").write(bytes)
     }
 
     fn flush(&mut self) -> std::io::Result<()> {
@@ -221,7 +221,7 @@ fn log() -> Log {
 
 fn line_with(log: &Log, text: &str) -> String {
     eventually("the line is logged", || {
-        let log = String::from_utf8(log.0.lock().unwrap().clone()).unwrap();
+        let log = String::from_utf8(log.0.lock().expect("no panic").clone()).expect("text");
         log.lines().find(|line| line.contains("fanfare::audit") && line.contains(text)).map(str::to_owned)
     })
 }

@@ -1,4 +1,6 @@
-//! Operations on connections, and what is known of nodes. The node is a fake: what it does is tested elsewhere.
+//! Operations on connections, and what is known of nodes.
+//!
+//! The node is a fake: what a node does is tested elsewhere.
 
 use std::time::{Duration, SystemTime};
 
@@ -47,7 +49,8 @@ fn start(acts_on: u64) -> (Replica, Node) {
 fn says_its_load(replica: &Replica) -> v1::Node {
     let mut client = ClusterServiceClient::new(replica.connect());
     eventually("the node has said its load", || {
-        let answer = replica.run(client.list_nodes(ListNodesRequest::default())).unwrap().into_inner();
+        let answer =
+            replica.run(client.list_nodes(ListNodesRequest::default())).expect("an answer").into_inner();
         answer.nodes.into_iter().find(|node| node.reported_at.is_some())
     })
 }

@@ -61,12 +61,12 @@ impl Asked {
         request: &Request<T>,
         method: &'static str,
         id: &str,
-        subject: &impl ToString,
+        subject: String,
     ) -> Result<Self, Refusal> {
         let call = request.extensions().get::<OperatorCall>();
         if let Some(call) = call {
             // It is set once per call.
-            let _ = call.subject.set(subject.to_string());
+            let _ = call.subject.set(subject);
         }
         if id.len() > MAX_REQUEST_ID {
             return Err(Refusal::invalid("request_id", format!("at most {MAX_REQUEST_ID} bytes")));
@@ -128,7 +128,7 @@ impl ConnectionService for ConnectionApi {
         request: Request<DisconnectRequest>,
     ) -> Result<Response<DisconnectResponse>, Status> {
         let about = request.get_ref();
-        let asked = Asked::new(&request, "Disconnect", &about.request_id, &named(about.subject.as_ref()))?;
+        let asked = Asked::new(&request, "Disconnect", &about.request_id, named(about.subject.as_ref()))?;
         let outcome = self.carry_out(asked, Operation::disconnect(request.get_ref())).await?;
         Ok(Response::new(DisconnectResponse { outcome }))
     }
@@ -138,7 +138,7 @@ impl ConnectionService for ConnectionApi {
         request: Request<SubscribeRequest>,
     ) -> Result<Response<SubscribeResponse>, Status> {
         let about = request.get_ref();
-        let asked = Asked::new(&request, "Subscribe", &about.request_id, &named(about.subject.as_ref()))?;
+        let asked = Asked::new(&request, "Subscribe", &about.request_id, named(about.subject.as_ref()))?;
         let operation = Operation::subscribe(request.into_inner(), &self.channels);
         let outcome = self.carry_out(asked, operation).await?;
         Ok(Response::new(SubscribeResponse { outcome }))
@@ -149,7 +149,7 @@ impl ConnectionService for ConnectionApi {
         request: Request<UnsubscribeRequest>,
     ) -> Result<Response<UnsubscribeResponse>, Status> {
         let about = request.get_ref();
-        let asked = Asked::new(&request, "Unsubscribe", &about.request_id, &named(about.subject.as_ref()))?;
+        let asked = Asked::new(&request, "Unsubscribe", &about.request_id, named(about.subject.as_ref()))?;
         let operation = Operation::unsubscribe(request.into_inner(), &self.channels);
         let outcome = self.carry_out(asked, operation).await?;
         Ok(Response::new(UnsubscribeResponse { outcome }))
@@ -157,7 +157,7 @@ impl ConnectionService for ConnectionApi {
 
     async fn refresh(&self, request: Request<RefreshRequest>) -> Result<Response<RefreshResponse>, Status> {
         let about = request.get_ref();
-        let asked = Asked::new(&request, "Refresh", &about.request_id, &named(about.subject.as_ref()))?;
+        let asked = Asked::new(&request, "Refresh", &about.request_id, named(about.subject.as_ref()))?;
         let outcome = self.carry_out(asked, Operation::refresh(request.get_ref())).await?;
         Ok(Response::new(RefreshResponse { outcome }))
     }
@@ -168,7 +168,7 @@ impl ConnectionService for ConnectionApi {
     ) -> Result<Response<RevokeTokensResponse>, Status> {
         let about = request.get_ref();
         let subject = format!("user {:?}", about.user);
-        let asked = Asked::new(&request, "RevokeTokens", &about.request_id, &subject)?;
+        let asked = Asked::new(&request, "RevokeTokens", &about.request_id, subject)?;
         let revoke = self.revoke(request.into_inner(), asked.patience);
         let outcome = Some(self.repeats.once(asked.key, revoke).await?);
         Ok(Response::new(RevokeTokensResponse { outcome }))

@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use fanfare_proto::v1::{
-    Message, PublishRequest, PublishStreamRequest, Target, message::Payload, publish_stream_response::Result as Answer,
-    target::Kind,
+    Message, PublishRequest, PublishStreamRequest, Target, message::Payload,
+    publish_stream_response::Result as Answer, target::Kind,
 };
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;

@@ -89,7 +89,8 @@ fn rows(figures: &Figures) -> Vec<Row> {
 /// What pushes cost without subscribers, and connects in other manners.
 fn door_rows(figures: &Figures) -> Vec<Row> {
     let Figures { pushes, doors, .. } = figures;
-    let row = |what: &str, measured: String, target, met| Row { what: what.to_owned(), measured, target, met };
+    let row =
+        |what: &str, measured: String, target, met| Row { what: what.to_owned(), measured, target, met };
     let cost = |what: &str, us: f64, most: f64, target| row(what, format!("{us:.2} us"), target, us <= most);
     vec![
         cost("CPU per unary publish, nobody subscribes", pushes.unary_cpu_us, 12.0, "<= 12 us"),

@@ -28,7 +28,8 @@ impl Manner {
             let mut roots = RootCertStore::empty();
             roots.add(CertificateDer::from_pem_file(root)?)?;
             let provider = Arc::new(rustls::crypto::ring::default_provider());
-            let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
+            let config =
+                ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions()?;
             let mut config = config.with_root_certificates(roots).with_no_client_auth();
             // Each client is another one, that has never been there.
             config.resumption = rustls::client::Resumption::disabled();

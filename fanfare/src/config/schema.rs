@@ -159,7 +159,9 @@ impl Config {
             .map_err(|error| format!("telemetry.log_level: {error}"))?;
         self.validate_sizes()?;
         self.channels()?;
-        self.validate_addresses(dev)
+        self.validate_addresses(dev)?;
+        self.api.validate().map_err(|error| error.to_string())?;
+        self.client.validate().map_err(|error| error.to_string())
     }
 
     /// Whether whoever reaches the API may do everything.
