@@ -8,8 +8,11 @@ use std::time::Duration;
 use fanfare_cluster::channel::Namespaces;
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::quantity::{Size, Span};
-use fanfare_cluster::tls::TlsConfig;
+use fanfare_cluster::tls::{ServerTls, TlsConfig, TlsError};
+use hyper::Uri;
 use serde::{Deserialize, Serialize};
+
+use crate::authenticator::{KeyError, TokenAuthenticator};
 
 /// The `[client]` section: the door for clients.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,6 +100,47 @@ impl Default for ClientConfig {
             expired_close_delay: seconds(25),
             expired_sub_close_delay: seconds(25),
         }
+    }
+}
+
+/// Why the door for clients cannot be opened as it is configured: mend the key or the file that is named.
+#[derive(Debug, thiserror::Error)]
+pub enum InvalidClient {
+    /// A certificate or its key cannot be used.
+    #[error("client.tls: {0}")]
+    Tls(#[from] TlsError),
+    /// A key for tokens cannot be used.
+    #[error(transparent)]
+    Key(#[from] KeyError),
+    /// The address of the published keys is none.
+    #[error("client.token.jwks_public_endpoint {0:?} is not an http or https URL")]
+    Endpoint(String),
+}
+
+impl ClientConfig {
+    /// Checks what can be checked without opening the port; reads the files that are named.
+    ///
+    /// # Errors
+    /// Says what to mend.
+    pub fn validate(&self) -> Result<(), InvalidClient> {
+        ServerTls::load(&self.tls, &[])?;
+        self.token.endpoint()?;
+        TokenAuthenticator::new(&self.token, None)?;
+        Ok(())
+    }
+}
+
+impl TokenConfig {
+    /// Where keys are published, if they are.
+    pub(crate) fn endpoint(&self) -> Result<Option<Uri>, InvalidClient> {
+        let text = &self.jwks_public_endpoint;
+        if text.is_empty() {
+            return Ok(None);
+        }
+        let is_web =
+            |url: &Uri| matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some();
+        let url = text.parse().ok().filter(is_web);
+        url.map(Some).ok_or_else(|| InvalidClient::Endpoint(text.clone()))
     }
 }
 

@@ -20,5 +20,5 @@ mod shard;
 mod start;
 
 pub use authenticator::KeyError;
-pub use config::{ClientConfig, DataPlaneConfig, DevMode, TokenConfig, TokenKey};
-pub use start::{DataPlane, ReloadError, StartError};
+pub use config::{ClientConfig, DataPlaneConfig, DevMode, InvalidClient, TokenConfig, TokenKey};
+pub use start::{DataPlane, StartError};

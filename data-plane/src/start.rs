@@ -12,13 +12,13 @@ use fanfare_cluster::byte_queue::{Bounds, byte_queue};
 use fanfare_cluster::member::{Incarnation, MemberId};
 use fanfare_cluster::registry::{NodeRecord, Record, Registry, RegistryError};
 use fanfare_cluster::tasks::Tasks;
-use fanfare_cluster::tls::{ServerTls, TlsError};
+use fanfare_cluster::tls::ServerTls;
 use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::admission::Admission;
-use crate::authenticator::{KeyError, PublishedKeys, TokenAuthenticator, http_client};
-use crate::config::{ClientConfig, DataPlaneConfig};
+use crate::authenticator::{PublishedKeys, TokenAuthenticator, http_client};
+use crate::config::{ClientConfig, DataPlaneConfig, InvalidClient};
 use crate::links::{Exchange, ExchangeSetup, LinkSetup, ShardIndex};
 use crate::listener::{self, Front, OriginRule, dev_page};
 use crate::memory;
@@ -46,29 +46,12 @@ pub enum StartError {
     /// Another process has the id.
     #[error(transparent)]
     Registry(#[from] RegistryError),
-    /// A certificate or its key cannot be used.
-    #[error("client.tls: {0}")]
-    Tls(#[from] TlsError),
-    /// A key for tokens cannot be used.
+    /// The door for clients cannot be opened as it is configured.
     #[error(transparent)]
-    Key(#[from] KeyError),
-    /// The address of the published keys is none.
-    #[error("client.token.jwks_public_endpoint {0:?} is not an http or https URL")]
-    Endpoint(String),
+    Client(#[from] InvalidClient),
     /// The system's certificate authorities cannot be read.
     #[error("client.token.jwks_public_endpoint: {0}")]
     Authorities(std::io::Error),
-}
-
-/// Why what was changed in the configuration cannot be used. Everything stays as it was.
-#[derive(Debug, thiserror::Error)]
-pub enum ReloadError {
-    /// A certificate or its key cannot be used.
-    #[error("client.tls: {0}")]
-    Tls(#[from] TlsError),
-    /// A key for tokens cannot be used.
-    #[error(transparent)]
-    Key(#[from] KeyError),
 }
 
 /// A node that runs.
@@ -169,7 +152,7 @@ impl DataPlane {
     ///
     /// # Errors
     /// Says what cannot be used. Then everything stays as it was.
-    pub fn reload(&self, client: &ClientConfig) -> Result<(), ReloadError> {
+    pub fn reload(&self, client: &ClientConfig) -> Result<(), InvalidClient> {
         if let Some(tls) = &self.doors.tls {
             tls.reload()?;
         }
@@ -249,8 +232,9 @@ fn open_doors(
         tasks.spawn("memory", until(tasks.stopping(), memory::watch(limit, admission.clone())));
     }
     let published = published_keys(client, metrics, tasks)?;
-    let tokens = Arc::new(TokenAuthenticator::new(&client.token, published.clone())?);
-    let tls = ServerTls::load(&client.tls, &["http/1.1"])?.map(Arc::new);
+    let tokens =
+        Arc::new(TokenAuthenticator::new(&client.token, published.clone()).map_err(InvalidClient::from)?);
+    let tls = ServerTls::load(&client.tls, &["http/1.1"]).map_err(InvalidClient::from)?.map(Arc::new);
     let rules = Rules {
         client: client.clone(),
         channels: config.channels.clone(),
@@ -267,14 +251,7 @@ fn published_keys(
     metrics: &Metrics,
     tasks: &Tasks,
 ) -> Result<Option<Arc<PublishedKeys>>, StartError> {
-    let endpoint = &client.token.jwks_public_endpoint;
-    if endpoint.is_empty() {
-        return Ok(None);
-    }
-    let url = endpoint.parse().ok().filter(|url: &hyper::Uri| {
-        matches!(url.scheme_str(), Some("http" | "https")) && url.authority().is_some()
-    });
-    let url = url.ok_or_else(|| StartError::Endpoint(endpoint.clone()))?;
+    let Some(url) = client.token.endpoint()? else { return Ok(None) };
     let http = http_client().map_err(StartError::Authorities)?;
     let published = Arc::new(PublishedKeys::new(metrics.tokens.clone()));
     tasks.spawn("token keys", until(tasks.stopping(), published.clone().keep(url, http)));

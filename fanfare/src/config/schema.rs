@@ -164,11 +164,6 @@ impl Config {
         self.client.validate().map_err(|error| error.to_string())
     }
 
-    /// Whether whoever reaches the API may do everything.
-    fn api_is_open(&self) -> bool {
-        self.api.keys.is_empty() && self.api.tls.client_ca_file.as_os_str().is_empty()
-    }
-
     fn validate_sizes(&self) -> Result<(), String> {
         let sizes = [
             ("client.message_size_limit", self.client.message_size_limit, Size(1 << 10), Size(16 << 20)),
@@ -198,12 +193,6 @@ impl Config {
                 dev,
             ),
             ("api.address", self.api.address, "--dev serves this machine only", dev),
-            (
-                "api.address",
-                self.api.address,
-                "without api.keys or api.tls.client_ca_file anyone may call it",
-                self.api_is_open(),
-            ),
             ("cluster.address", self.cluster.address, "links have no TLS yet", true),
         ];
         let open = addresses.iter().find(|(_, address, _, bound)| *bound && !address.ip().is_loopback());
