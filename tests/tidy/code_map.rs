@@ -64,11 +64,16 @@ mod tests {
     #[test]
     fn a_file_is_listed_with_its_sentence() {
         let sources = [
-            Source::new("cluster/src/member.rs", "//! Who a process is:\n//! id | incarnation.\n//!\n//! More."),
+            Source::new(
+                "cluster/src/member.rs",
+                "//! Who a process is:\n//! id | incarnation.\n//!\n//! More.",
+            ),
             Source::new("tests/e2e/life.rs", "//! Life."),
         ];
         let page = page(&sources);
         assert!(page.contains("\n| `member.rs` | Who a process is: id \\| incarnation. |\n"), "{page}");
-        assert!(page.contains("## `tests`\n\n| file | what it is for |\n|---|---|\n| `e2e/life.rs` | Life. |\n"));
+        assert!(
+            page.contains("## `tests`\n\n| file | what it is for |\n|---|---|\n| `e2e/life.rs` | Life. |\n")
+        );
     }
 }
