@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, KeyPair, KeyUsagePurpose};
 use rustls::crypto::ring;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, SupportedProtocolVersion};
@@ -34,6 +34,9 @@ impl Authority {
         std::fs::create_dir_all(&folder).expect("a temporary folder can be made");
         let mut params = CertificateParams::new([]).expect("no names are good names");
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.key_usages = vec![KeyUsagePurpose::KeyCertSign];
+        // Under the library's one name for all, its certificates would look like ones that have signed themselves.
+        params.distinguished_name.push(DnType::CommonName, "the authority of a test");
         let issuer = CertifiedIssuer::self_signed(params, key()).expect("it can sign itself");
         std::fs::write(folder.join("authority.pem"), issuer.pem()).expect("a temporary file can be written");
         Self { folder, issuer }
@@ -44,7 +47,8 @@ impl Authority {
         self.folder.join("authority.pem")
     }
 
-    /// Signs a certificate for names and addresses. Returns it, and its entry for the configuration of clients' TLS.
+    /// Signs a certificate for names and addresses. Returns it, and its entry in a list of certificates of the
+    /// configuration.
     ///
     /// # Panics
     /// If a name is none.
@@ -52,7 +56,8 @@ impl Authority {
         let names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
         let stem = self.folder.join(&names[0]);
         let key = key();
-        let params = CertificateParams::new(names).expect("the names are good");
+        let mut params = CertificateParams::new(names).expect("the names are good");
+        params.use_authority_key_identifier_extension = true;
         let certificate = params.signed_by(&key, &self.issuer).expect("the authority can sign");
         let write = |ending: &str, text: String| {
             let file = stem.with_added_extension(ending);
@@ -98,11 +103,8 @@ fn key() -> KeyPair {
 }
 
 fn entry(certificate: &Path, key: &Path) -> String {
-    format!(
-        "[[client.tls.certificates]]\ncertificate_file = {:?}\nkey_file = {:?}\n",
-        certificate.display().to_string(),
-        key.display().to_string()
-    )
+    let (certificate, key) = (certificate.display().to_string(), key.display().to_string());
+    format!("{{ certificate_file = {certificate:?}, key_file = {key:?} }}")
 }
 
 /// Who speaks TLS to a server, and remembers its sessions.
