@@ -54,6 +54,12 @@ impl State {
     /// reaches it before.
     pub(super) fn connect(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
         let Some(connection) = self.connections.get(key) else { return };
+        if connection.is_blocked() {
+            // Only pings are answered before, and nobody who reads has so many of them unread. What comes next
+            // would have to wait for the rest of what has begun to go out.
+            connection.session.failed();
+            return self.close(key, disconnect::SLOW);
+        }
         let Some(identity) = connection.session.identity().cloned() else {
             return self.connected(key, id, replies);
         };
