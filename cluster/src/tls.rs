@@ -9,7 +9,9 @@ use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
-use rustls::server::{ClientHello, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier};
+use rustls::server::{
+    ClientHello, NoServerSessionStorage, ProducesTickets, ResolvesServerCert, WebPkiClientVerifier,
+};
 use rustls::sign::CertifiedKey;
 use serde::{Deserialize, Serialize};
 
@@ -52,7 +54,6 @@ pub enum TlsError {
 
 /// TLS for one port. What is read anew counts for the handshakes that come after.
 pub struct ServerTls {
-    files: TlsConfig,
     protocols: Vec<Vec<u8>>,
     /// Kept when certificates are read anew, so that sessions can still be resumed.
     tickets: Arc<dyn ProducesTickets>,
@@ -61,7 +62,7 @@ pub struct ServerTls {
 
 impl std::fmt::Debug for ServerTls {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("ServerTls").field("files", &self.files).finish_non_exhaustive()
+        f.debug_struct("ServerTls").finish_non_exhaustive()
     }
 }
 
@@ -81,15 +82,18 @@ impl ServerTls {
         let protocols: Vec<Vec<u8>> = protocols.iter().map(|name| name.as_bytes().to_vec()).collect();
         let tickets = ring::Ticketer::new()?;
         let current = ArcSwap::from_pointee(server_config(files, &protocols, &tickets)?);
-        Ok(Some(Self { files: files.clone(), protocols, tickets, current }))
+        Ok(Some(Self { protocols, tickets, current }))
     }
 
-    /// Reads the files anew. If they are not good, all stays as it was.
+    /// Goes by these files from now on, which may be the same. If they are not good, all stays as it was.
     ///
     /// # Errors
     /// Says which file to mend.
-    pub fn reload(&self) -> Result<(), TlsError> {
-        self.current.store(Arc::new(server_config(&self.files, &self.protocols, &self.tickets)?));
+    pub fn reload(&self, files: &TlsConfig) -> Result<(), TlsError> {
+        // Whether the port speaks TLS at all was settled at the start.
+        if !files.certificates.is_empty() {
+            self.current.store(Arc::new(server_config(files, &self.protocols, &self.tickets)?));
+        }
         Ok(())
     }
 
@@ -108,7 +112,8 @@ fn server_config(
     let certificates = files.certificates.iter().map(Certificate::read).collect::<Result<_, _>>()?;
     let builder =
         ServerConfig::builder_with_provider(provider.clone()).with_safe_default_protocol_versions()?;
-    let builder = if files.client_ca_file.as_os_str().is_empty() {
+    let asks_for_certificates = !files.client_ca_file.as_os_str().is_empty();
+    let builder = if !asks_for_certificates {
         builder.with_no_client_auth()
     } else {
         let file = &files.client_ca_file;
@@ -121,9 +126,15 @@ fn server_config(
     };
     let mut config = builder.with_cert_resolver(Arc::new(ByName { certificates }));
     config.alpn_protocols = protocols.to_vec();
-    config.ticketer = tickets.clone();
-    // A client needs one to come back with.
-    config.send_tls13_tickets = 1;
+    if asks_for_certificates {
+        // A session that is resumed would not be asked for its certificate, which may have ended meanwhile.
+        config.send_tls13_tickets = 0;
+        config.session_storage = Arc::new(NoServerSessionStorage {});
+    } else {
+        config.ticketer = tickets.clone();
+        // A client needs one to come back with.
+        config.send_tls13_tickets = 1;
+    }
     Ok(config)
 }
 

@@ -85,14 +85,14 @@ fn the_certificate_is_chosen_by_the_name_that_the_client_asks_for() {
 fn certificates_are_read_anew_and_bad_ones_change_nothing() {
     let folder = Folder::new("reload");
     let (files, old) = folder.certificate("one", "a.example");
-    let tls = ServerTls::load(&TlsConfig { certificates: vec![files], ..Default::default() }, &[]);
-    let tls = tls.unwrap().unwrap();
+    let files = TlsConfig { certificates: vec![files], ..Default::default() };
+    let tls = ServerTls::load(&files, &[]).unwrap().unwrap();
     assert!(shake_hands(&tls, &old, "a.example"));
     let (_, new) = folder.certificate("one", "a.example");
-    tls.reload().unwrap();
+    tls.reload(&files).unwrap();
     assert!(shake_hands(&tls, &new, "a.example") && !shake_hands(&tls, &old, "a.example"));
     folder.write("one.pem", "nonsense");
-    let error = tls.reload().unwrap_err().to_string();
+    let error = tls.reload(&files).unwrap_err().to_string();
     assert!(error.contains("one.pem"), "{error}");
     assert!(shake_hands(&tls, &new, "a.example"));
 }

@@ -18,6 +18,8 @@ pub struct ApiConfig {
     pub address: SocketAddr,
     /// Calls that one connection may have under way.
     pub max_concurrent_calls: u32,
+    /// Connections that callers may have; further ones wait until others end.
+    pub connection_limit: usize,
     /// Calls that may be under way in all; further ones are refused at once.
     pub concurrency_limit: usize,
     /// Where revocations are kept, so that they hold after a restart; empty: in memory only.
@@ -72,6 +74,7 @@ impl Default for ApiConfig {
         Self {
             address: ([127, 0, 0, 1], 10000).into(),
             max_concurrent_calls: 1024,
+            connection_limit: 256,
             concurrency_limit: 8192,
             revocations_file: PathBuf::new(),
             tls: TlsConfig::default(),

@@ -57,8 +57,13 @@ impl Journal {
             open.lines = 0;
         }
         let line = line(revocation)?;
-        open.file.write_all(&line)?;
-        open.file.sync_data()?;
+        let before = open.file.metadata()?.len();
+        let written = open.file.write_all(&line).and_then(|()| open.file.sync_data());
+        if let Err(error) = written {
+            // A line in part would make the next one unreadable.
+            open.file.set_len(before)?;
+            return Err(error);
+        }
         open.lines += 1;
         Ok(())
     }
@@ -77,8 +82,10 @@ fn read(file: File, now: u64) -> Result<Vec<Revocation>> {
         }
         let Line { user, issued_before, until } = serde_json::from_slice(&text)
             .map_err(|error| Error::other(format!("line {number} is no revocation: {error}")))?;
-        // Later lines hold what earlier ones of the same user said, too.
-        by_user.insert(user.clone(), Revocation { user, issued_before, until });
+        // Two that came at the same moment may stand in either order.
+        let newest = by_user.entry(user.clone()).or_insert(Revocation { user, issued_before, until });
+        newest.issued_before = newest.issued_before.max(issued_before);
+        newest.until = newest.until.max(until);
     }
     Ok(by_user.into_values().filter(|revocation| revocation.until > now).collect())
 }
@@ -94,6 +101,8 @@ fn write_anew(path: &Path, revocations: &[Revocation]) -> Result<File> {
     }
     writer.into_inner().map_err(std::io::IntoInnerError::into_error)?.sync_all()?;
     std::fs::rename(&new, path)?;
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    File::open(folder)?.sync_all()?;
     OpenOptions::new().append(true).open(path)
 }
 

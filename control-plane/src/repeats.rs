@@ -19,6 +19,8 @@ pub(crate) struct RequestKey {
     pub(crate) caller: Arc<str>,
     pub(crate) method: &'static str,
     pub(crate) id: String,
+    /// A hash of what is asked for: the same id for something else is another request.
+    pub(crate) content: u64,
 }
 
 /// The answer, once there is one. Whoever holds the lock carries the request out.
@@ -56,7 +58,10 @@ impl Repeats {
             return Ok(answer.clone());
         }
         let outcome = operation.await?;
-        *answer = Some(outcome.clone());
+        // What some node has not done shall be done when it is asked for again.
+        if outcome.complete {
+            *answer = Some(outcome.clone());
+        }
         Ok(outcome)
     }
 
@@ -92,11 +97,11 @@ mod tests {
     use super::*;
 
     fn key(caller: &str, method: &'static str, id: &str) -> RequestKey {
-        RequestKey { caller: caller.into(), method, id: id.to_owned() }
+        RequestKey { caller: caller.into(), method, id: id.to_owned(), content: 0 }
     }
 
     fn outcome(connections: u64) -> v1::Outcome {
-        v1::Outcome { connections, ..Default::default() }
+        v1::Outcome { connections, complete: true, ..Default::default() }
     }
 
     async fn done(connections: u64) -> Result<v1::Outcome, ()> {

@@ -117,6 +117,7 @@ impl ControlPlane {
             door: door.clone(),
             tls: tls.clone(),
             max_concurrent_calls: config.api.max_concurrent_calls,
+            connection_limit: config.api.connection_limit,
             metrics,
         };
         edge::serve(api, services(&link_api), entrance, &tasks)?;
@@ -158,7 +159,7 @@ impl ControlPlane {
         let (address, tls) = (self.api_address, self.api_tls.clone());
         let keys = ApiConfig { address, tls, ..api.clone() }.load_keys()?;
         if let Some(tls) = &self.tls {
-            tls.reload()?;
+            tls.reload(&api.tls)?;
         }
         self.door.replace_keys(keys);
         Ok(())

@@ -51,10 +51,15 @@ pub(crate) struct Admission {
     connection_limit: usize,
     user_limit: u32,
     ip_limit: u32,
+    /// Whether the address of a socket is that of its client.
+    peers_are_clients: bool,
     connections: AtomicUsize,
     short_of_memory: AtomicBool,
+    short_of_files: AtomicBool,
     rate: Option<Mutex<Bucket>>,
     by_ip: Mutex<HashMap<IpAddr, u32>>,
+    /// Sockets that have not shaken hands.
+    waiting: Mutex<HashMap<IpAddr, u32>>,
     by_user: Mutex<HashMap<Arc<str>, u32>>,
     metrics: ClientMetrics,
 }
@@ -70,10 +75,13 @@ impl Admission {
             connection_limit,
             user_limit: config.user_connection_limit,
             ip_limit: config.ip_connection_limit,
+            peers_are_clients: config.ip_http_header.is_empty(),
             connections: AtomicUsize::new(0),
             short_of_memory: AtomicBool::new(false),
+            short_of_files: AtomicBool::new(false),
             rate: Bucket::new(config.connection_rate_limit, Instant::now()).map(Mutex::new),
             by_ip: Mutex::default(),
+            waiting: Mutex::default(),
             by_user: Mutex::default(),
             metrics,
         }
@@ -82,6 +90,17 @@ impl Admission {
     /// How many connections the node may hold.
     pub(crate) fn connection_limit(&self) -> usize {
         self.connection_limit
+    }
+
+    /// Lets a new socket shake hands, for as long as what is returned is kept. `None` if its address has as many
+    /// sockets that do so already as it may have connections.
+    pub(crate) fn admit_socket(self: &Arc<Self>, peer: IpAddr) -> Option<ShakingHands> {
+        let counted = self.ip_limit > 0 && self.peers_are_clients;
+        if counted && !enter(&mut lock(&self.waiting), peer, self.ip_limit) {
+            self.count(Refusal::IpConnectionLimit.name());
+            return None;
+        }
+        Some(ShakingHands { admission: self.clone(), ip: counted.then_some(peer) })
     }
 
     /// Lets a connection in, for as long as what is returned is kept.
@@ -132,9 +151,16 @@ impl Admission {
         self.short_of_memory.store(short, Ordering::Relaxed);
     }
 
+    /// Whether there are files for new sockets.
+    pub(crate) fn set_short_of_files(&self, short: bool) {
+        self.short_of_files.store(short, Ordering::Relaxed);
+    }
+
     /// Whether the node can take more connections, and if not, why.
     pub(crate) fn readiness(&self) -> Result<(), &'static str> {
-        if self.short_of_memory.load(Ordering::Relaxed) {
+        if self.short_of_files.load(Ordering::Relaxed) {
+            Err("hardly any file is left: no new sockets")
+        } else if self.short_of_memory.load(Ordering::Relaxed) {
             Err("short of memory: no new connections")
         } else if self.connections.load(Ordering::Relaxed) >= self.connection_limit {
             Err("full: no new connections")
@@ -162,6 +188,22 @@ impl Drop for Admitted {
         self.admission.connections.fetch_sub(1, Ordering::Relaxed);
         if let Some(ip) = &self.ip {
             leave(&mut lock(&self.admission.by_ip), ip);
+        }
+    }
+}
+
+/// A new socket's place; given back when it is dropped.
+#[derive(Debug)]
+pub(crate) struct ShakingHands {
+    admission: Arc<Admission>,
+    /// Set where addresses are counted.
+    ip: Option<IpAddr>,
+}
+
+impl Drop for ShakingHands {
+    fn drop(&mut self) {
+        if let Some(ip) = &self.ip {
+            leave(&mut lock(&self.admission.waiting), ip);
         }
     }
 }
@@ -248,6 +290,22 @@ mod tests {
         assert!(node.admit(ONE).is_ok());
         assert!(lock(&node.by_ip).is_empty());
         assert_eq!(node.connections.load(Ordering::Relaxed), 0, "who was refused gave its place back");
+    }
+
+    // Sockets that never shook hands passed by every limit.
+    #[test]
+    fn an_address_has_its_share_of_sockets_that_shake_hands() {
+        let node = admission(|config| config.ip_connection_limit = 1);
+        let first = node.admit_socket(ONE).unwrap();
+        assert!(node.admit_socket(ONE).is_none() && node.admit_socket(OTHER).is_some());
+        drop(first);
+        assert!(node.admit_socket(ONE).is_some());
+        let behind_a_proxy = admission(|config| {
+            config.ip_connection_limit = 1;
+            config.ip_http_header = "X-Real-IP".to_owned();
+        });
+        let _first = behind_a_proxy.admit_socket(ONE).unwrap();
+        assert!(behind_a_proxy.admit_socket(ONE).is_some(), "all come from the proxy");
     }
 
     #[test]

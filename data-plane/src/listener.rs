@@ -5,13 +5,15 @@ mod origin;
 mod proxy;
 
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
 
-use crate::shard::ShardHandle;
+use crate::admission::{Admission, ShakingHands};
+use crate::shard::{NewSocket, ShardHandle};
 
 pub(crate) use front::{Accepted, Front, Handshake, dev_page};
 pub(crate) use origin::OriginRule;
@@ -24,7 +26,7 @@ const REST: Duration = Duration::from_millis(100);
 pub(crate) async fn accept(
     listener: TcpListener,
     shards: Vec<ShardHandle>,
-    most: usize,
+    (most, admission): (usize, Arc<Admission>),
     stopping: CancellationToken,
 ) {
     let mut resting = false;
@@ -34,6 +36,7 @@ pub(crate) async fn accept(
             warn!(most, "hardly any file is left: no sockets are accepted");
         }
         resting = full;
+        admission.set_short_of_files(full);
         if full {
             tokio::select! {
                 () = stopping.cancelled() => return,
@@ -45,7 +48,10 @@ pub(crate) async fn accept(
             accepted = listener.accept() => accepted,
         };
         match accepted {
-            Ok((stream, peer)) => hand_over(stream, peer, &shards).await,
+            Ok((stream, peer)) => match admission.admit_socket(peer.ip()) {
+                Some(place) => hand_over(stream, (peer, place), &shards).await,
+                None => debug!(%peer, "too many sockets of one address shake hands"),
+            },
             Err(error) => {
                 warn!(%error, "cannot accept clients: is the file limit reached?");
                 tokio::time::sleep(REST).await;
@@ -54,12 +60,12 @@ pub(crate) async fn accept(
     }
 }
 
-async fn hand_over(stream: TcpStream, peer: SocketAddr, shards: &[ShardHandle]) {
+async fn hand_over(stream: TcpStream, (peer, place): (SocketAddr, ShakingHands), shards: &[ShardHandle]) {
     let ready = stream.set_nodelay(true).and_then(|()| stream.into_std());
     match ready {
         Ok(stream) => {
             let Some(shard) = shards.iter().min_by_key(|shard| shard.sockets()) else { return };
-            shard.hand_over(stream, peer).await;
+            shard.hand_over(NewSocket { stream, peer, place }).await;
         }
         Err(error) => debug!(%peer, %error, "a client was gone before it was served"),
     }

@@ -23,7 +23,6 @@ mod wheel;
 
 use std::cell::RefCell;
 use std::future::poll_fn;
-use std::net::SocketAddr;
 use std::panic::AssertUnwindSafe;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -52,7 +51,7 @@ use state::State;
 pub(crate) use acts::{Act, ActTarget};
 pub(crate) use book::Counts;
 pub(crate) use delivery::Delivery;
-pub(crate) use handle::{ShardHandle, ToShard};
+pub(crate) use handle::{NewSocket, ShardHandle, ToShard};
 
 /// What may wait for a shard before links stop reading.
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
@@ -203,7 +202,7 @@ impl Shard {
 
     fn take(self: &Rc<Self>, next: ToShard) {
         match next {
-            ToShard::Socket(stream, peer) => self.accept(stream, peer),
+            ToShard::Socket(socket) => self.accept(socket),
             ToShard::Act(act) => self.with(|state| state.act_on(&act)),
             ToShard::Inspect { id, asked } => self.with(|state| state.inspect(id, asked)),
             ToShard::Joined { channel, ticket } => self.with(|state| state.joined(&channel, ticket)),
@@ -220,7 +219,7 @@ impl Shard {
     }
 
     /// Serves a new socket: first its handshake, then, in a task of its own, its frames.
-    fn accept(self: &Rc<Self>, stream: std::net::TcpStream, peer: SocketAddr) {
+    fn accept(self: &Rc<Self>, NewSocket { stream, peer, place }: NewSocket) {
         let socket = SocketCount::new(self);
         let stream = match TcpStream::from_std(stream) {
             Ok(stream) => stream,
@@ -228,7 +227,9 @@ impl Shard {
         };
         let shard = self.clone();
         self.spawn(async move {
-            let Some(handshake) = shard.setup.front.serve(stream, peer).await else { return };
+            let handshake = shard.setup.front.serve(stream, peer).await;
+            drop(place);
+            let Some(handshake) = handshake else { return };
             // The handshake's task was large; the connection's is small and lives long.
             let Handshake { stream, tls, early, accepted } = *handshake;
             let Accepted { manner, user, admitted } = accepted;

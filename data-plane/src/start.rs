@@ -29,10 +29,11 @@ use crate::shard::{self, ShardHandle, ShardSetup, ToShard};
 
 /// What shards may ask of the exchange before their asking waits.
 const FROM_SHARDS: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
-/// Files that are not sockets of clients: links, listeners, logs.
-const FILES_FOR_OTHERS: usize = 200;
-/// The last of these files, which not even a refusal may use.
-const LAST_FILES: usize = 100;
+/// Files that are not sockets of clients, if that is not more than half of them: links, listeners, logs, and callers
+/// of the API in the same process.
+const FILES_FOR_OTHERS: usize = 500;
+/// Sockets above what the node may hold that are still accepted, to be refused in words.
+const REFUSED_IN_WORDS: usize = 100;
 
 /// Why a node did not start.
 #[derive(Debug, thiserror::Error)]
@@ -117,7 +118,7 @@ impl DataPlane {
             shards: handles.clone(),
             from_shards,
             membership: registry.watch(),
-            rules,
+            rules: rules.clone(),
             tasks: tasks.clone(),
         };
         tasks.spawn("exchange", Exchange::run(exchange));
@@ -127,10 +128,8 @@ impl DataPlane {
         let record = NodeRecord { incarnation, capacity };
         registry.register(&config.id, Record::Node(record)).await?;
         let accepting = CancellationToken::new();
-        tasks.spawn(
-            "client listener",
-            listener::accept(clients, handles, files().saturating_sub(LAST_FILES), accepting.clone()),
-        );
+        let bound = (files_for_sockets() + REFUSED_IN_WORDS, rules.admission.clone());
+        tasks.spawn("client listener", listener::accept(clients, handles, bound, accepting.clone()));
         info!(node = %config.id, %client_address, %admin_address, "the data plane runs");
         let id = config.id;
         Ok(Self {
@@ -154,7 +153,7 @@ impl DataPlane {
     /// Says what cannot be used. Then everything stays as it was.
     pub fn reload(&self, client: &ClientConfig) -> Result<(), InvalidClient> {
         if let Some(tls) = &self.doors.tls {
-            tls.reload()?;
+            tls.reload(&client.tls)?;
         }
         self.doors.tokens.reload(&client.token)?;
         Ok(())
@@ -226,8 +225,7 @@ fn open_doors(
     tasks: &Tasks,
 ) -> Result<(Arc<Rules>, Doors), StartError> {
     let client = &config.client;
-    let most = files().saturating_sub(FILES_FOR_OTHERS);
-    let admission = Arc::new(Admission::new(client, most, metrics.clients.clone()));
+    let admission = Arc::new(Admission::new(client, files_for_sockets(), metrics.clients.clone()));
     if let Some(limit) = memory::limit(config.memory_limit) {
         tasks.spawn("memory", until(tasks.stopping(), memory::watch(limit, admission.clone())));
     }
@@ -301,10 +299,11 @@ fn readiness(
     })
 }
 
-/// How many files the process may open.
-fn files() -> usize {
+/// How many clients' sockets the process has files for.
+fn files_for_sockets() -> usize {
     let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
     let line = limits.lines().find_map(|line| line.strip_prefix("Max open files"));
     let soft = line.and_then(|line| line.split_whitespace().next()).and_then(|soft| soft.parse().ok());
-    soft.unwrap_or(1024)
+    let files: usize = soft.unwrap_or(1024);
+    files - FILES_FOR_OTHERS.min(files / 2)
 }

@@ -21,7 +21,7 @@ use crate::config::{self, Config};
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The keys that count while the server runs.
-const RELOADED: [(&str, &str); 2] = [("api", "keys"), ("client", "token")];
+const RELOADED: [(&str, &str); 4] = [("api", "keys"), ("api", "tls"), ("client", "token"), ("client", "tls")];
 
 /// When the files have changed last, as far as they are there.
 type Versions = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
@@ -45,6 +45,7 @@ pub(crate) async fn keep(
         if !asked && now == versions {
             continue;
         }
+        versions = now;
         match reload(source, control, data) {
             Ok(new) => {
                 info!("certificates and keys have been read anew");
@@ -57,7 +58,6 @@ pub(crate) async fn keep(
             }
             Err(why) => error!(why, "what has changed cannot be used: all stays as it was"),
         }
-        versions = self::versions(source, &config);
     }
 }
 

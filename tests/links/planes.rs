@@ -126,10 +126,14 @@ impl Planes {
         self.runtime.block_on(future)
     }
 
+    /// Where the API is.
+    pub(crate) fn api_url(&self) -> String {
+        format!("http://{}", self.control.api_address())
+    }
+
     /// A client of the API.
     pub(crate) async fn api(&self) -> PushServiceClient<Channel> {
-        let api = format!("http://{}", self.control.api_address());
-        PushServiceClient::connect(api).await.expect("the API is reachable")
+        PushServiceClient::connect(self.api_url()).await.expect("the API is reachable")
     }
 
     fn publish(&self, request: PublishRequest) -> Receipt {

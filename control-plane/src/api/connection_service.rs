@@ -1,5 +1,6 @@
 //! `fanfare.v1.ConnectionService`: what is known of connections, and what is done with them.
 
+use std::hash::BuildHasher as _;
 use std::sync::{Arc, OnceLock};
 use std::time::{Duration, SystemTime};
 
@@ -14,6 +15,7 @@ use fanfare_proto::v1::{
     RefreshRequest, RefreshResponse, RevokeTokensRequest, RevokeTokensResponse, Subject, SubscribeRequest,
     SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
 };
+use foldhash::fast::FixedState;
 use tonic::{Request, Response, Status};
 
 use super::deadline::time_left;
@@ -57,7 +59,7 @@ struct Asked {
 }
 
 impl Asked {
-    fn new<T>(
+    fn new<T: prost::Message>(
         request: &Request<T>,
         method: &'static str,
         id: &str,
@@ -72,9 +74,10 @@ impl Asked {
             return Err(Refusal::invalid("request_id", format!("at most {MAX_REQUEST_ID} bytes")));
         }
         let caller = call.map_or_else(|| "".into(), |call| call.caller.clone());
+        let content = FixedState::default().hash_one(request.get_ref().encode_to_vec());
         let left = time_left(request.metadata().as_ref());
         let patience = left.map_or(PATIENCE, |left| left.min(PATIENCE));
-        Ok(Self { key: RequestKey { caller, method, id: id.to_owned() }, patience })
+        Ok(Self { key: RequestKey { caller, method, id: id.to_owned(), content }, patience })
     }
 }
 

@@ -12,7 +12,6 @@ use fanfare_proto::v1::connection_service_server::{self, ConnectionServiceServer
 use fanfare_proto::v1::push_service_server::{self, PushServiceServer};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tracing::error;
 
 use super::guard::{Door, GuardLayer};
@@ -29,9 +28,12 @@ const TARGET: usize = 272;
 const CALL_TIMEOUT: Duration = Duration::from_secs(70);
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Bytes that a caller may send ahead, on a stream and in all: what a push stream needs over a long road.
-const STREAM_WINDOW: u32 = 1 << 20;
-const CONNECTION_WINDOW: u32 = 4 << 20;
+/// Bytes that a caller may send ahead, on a stream and in all. The HTTP/2 library (h2 0.4.20) ends a connection on which
+/// too many small frames wait to be read: a budget of half the connection's window, of which a frame under 256 bytes
+/// takes what it lacks. Most callers send each message in a frame of its own, 30 bytes at least, so a stream that waits
+/// takes up to 7.5 times its window: a thirty-second of the connection's keeps two of them below the budget.
+const STREAM_WINDOW: u32 = 256 << 10;
+const CONNECTION_WINDOW: u32 = 8 << 20;
 
 /// All that is served.
 pub(crate) struct Services {
@@ -45,6 +47,7 @@ pub(crate) struct Entrance {
     pub(crate) door: Arc<Door>,
     pub(crate) tls: Option<Arc<ServerTls>>,
     pub(crate) max_concurrent_calls: u32,
+    pub(crate) connection_limit: usize,
     pub(crate) metrics: Metrics,
 }
 
@@ -89,11 +92,12 @@ pub(crate) fn serve(
             .add_service(v1alpha);
         let served = match entrance.tls {
             None => {
-                let callers = TcpIncoming::from(listener).with_nodelay(Some(true));
+                let callers = handshakes::plain(listener, entrance.connection_limit, &spawner);
                 server.serve_with_incoming_shutdown(callers, stopping.cancelled()).await
             }
             Some(tls) => {
-                let callers = handshakes::accept(listener, tls, entrance.metrics, &spawner);
+                let most = entrance.connection_limit;
+                let callers = handshakes::with_tls(listener, (most, tls), entrance.metrics, &spawner);
                 server.serve_with_incoming_shutdown(callers, stopping.cancelled()).await
             }
         };

@@ -131,7 +131,9 @@ where
         let access = access(request.uri().path());
         let admitted = door.admit(request.headers(), access);
         let mut audit = None;
-        if access == Access::Role(Role::Operate) {
+        // Strangers do not fill the log: a counter has them.
+        let is_known = !matches!(admitted, Err(Refusal::Unauthenticated));
+        if access == Access::Role(Role::Operate) && is_known {
             let caller = match &admitted {
                 Ok((caller, _)) => caller.clone().unwrap_or_else(|| certificate_of(&request)),
                 Err(Refusal::Forbidden { key, .. }) => key.as_str().into(),

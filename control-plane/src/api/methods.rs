@@ -19,7 +19,8 @@ pub(crate) fn access(path: &str) -> Access {
         return Access::AnyKey;
     };
     match (service, method) {
-        ("grpc.health.v1.Health", _) => Access::Open,
+        // Not `Watch`: streams that last would take the room of those who ask.
+        ("grpc.health.v1.Health", "Check") => Access::Open,
         ("fanfare.v1.PushService", _) => Access::Role(Role::Push),
         ("fanfare.v1.ConnectionService", "GetConnection") => Access::Role(Role::Read),
         ("fanfare.v1.ConnectionService", _) => Access::Role(Role::Operate),
@@ -61,8 +62,15 @@ mod tests {
         assert_eq!(role("/fanfare.v1.ConnectionService/GetConnection"), Role::Read);
         assert_eq!(role("/fanfare.v1.ClusterService/ListNodes"), Role::Read);
         assert_eq!(role("/fanfare.v1.ConnectionService/RevokeTokens"), Role::Operate);
-        assert_eq!(access("/grpc.health.v1.Health/Watch"), Access::Open);
-        for path in ["/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", "/x.Y/Z", "/", "", "/x"] {
+        assert_eq!(access("/grpc.health.v1.Health/Check"), Access::Open);
+        for path in [
+            "/grpc.health.v1.Health/Watch",
+            "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo",
+            "/x.Y/Z",
+            "/",
+            "",
+            "/x",
+        ] {
             assert_eq!(access(path), Access::AnyKey, "{path}");
         }
     }

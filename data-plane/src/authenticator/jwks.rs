@@ -78,7 +78,7 @@ impl PublishedKeys {
 
     /// A number that changes whenever the keys do.
     pub(super) fn generation(&self) -> u64 {
-        self.generation.load(Ordering::Relaxed)
+        self.generation.load(Ordering::Acquire)
     }
 
     /// The keys for a token. One that is not there is asked for, and the caller is told whether it may come.
@@ -144,7 +144,7 @@ impl PublishedKeys {
         if *last != set || !self.is_loaded() {
             info!(count, "token keys read");
             self.keys.store(Some(Arc::new(keys)));
-            self.generation.fetch_add(1, Ordering::Relaxed);
+            self.generation.fetch_add(1, Ordering::Release);
             *last = set;
         }
         Ok(count)

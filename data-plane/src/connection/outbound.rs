@@ -1,6 +1,7 @@
 //! What waits for a client that reads more slowly than it is written to: bounded in bytes, and then it is cut.
 
 use std::collections::VecDeque;
+use std::task::Waker;
 
 use bytes::{Buf as _, Bytes};
 
@@ -17,6 +18,19 @@ pub(crate) struct Outbound {
     /// Receipts, each with the byte count at which all it asks for has gone out, in order.
     // queue: receipts of a connection
     marks: VecDeque<(u64, u64)>,
+    flusher: Flusher,
+}
+
+/// The task that waits for the socket. A socket that goes wakes nobody by itself, so this does when it is dropped.
+#[derive(Debug, Default)]
+struct Flusher(Option<Waker>);
+
+impl Drop for Flusher {
+    fn drop(&mut self) {
+        if let Some(waker) = self.0.take() {
+            waker.wake();
+        }
+    }
 }
 
 impl Outbound {
@@ -33,6 +47,13 @@ impl Outbound {
         self.marks.iter_mut().for_each(|(at, _)| *at += first.bytes as u64);
         for frame in first.frames.into_iter().rev() {
             self.frames.push_front(frame);
+        }
+    }
+
+    /// Who waits for the socket wants to know when nothing waits any more.
+    pub(crate) fn flushed_by(&mut self, waker: &Waker) {
+        if self.flusher.0.as_ref().is_none_or(|known| !known.will_wake(waker)) {
+            self.flusher.0 = Some(waker.clone());
         }
     }
 

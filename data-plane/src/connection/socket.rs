@@ -105,6 +105,9 @@ impl TlsSocket {
         if self.sealed == 0 {
             self.tls.writer().write_all(bytes)?;
             self.sealed = bytes.len();
+        } else if self.sealed > bytes.len() {
+            // These are other bytes than those that TLS has begun with.
+            return Err(ErrorKind::InvalidInput.into());
         }
         self.flush()?;
         Ok(std::mem::take(&mut self.sealed))

@@ -33,8 +33,8 @@ use crate::encoding::{Encoding, Manner};
 
 /// Where clients connect.
 const WEBSOCKET_PATH: &str = "/connection/websocket";
-/// How long a socket may be used for plain HTTP requests.
-const HTTP_TIME: Duration = Duration::from_secs(60);
+/// How long a socket may be used for plain HTTP requests: health checks make new ones.
+const HTTP_TIME: Duration = Duration::from_secs(15);
 const DEV_PAGE: &str = include_str!("../../assets/dev.html");
 const DEV_PAGE_POLICY: &str = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; \
      connect-src 'self' ws: wss:; img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";

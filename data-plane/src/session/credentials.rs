@@ -77,6 +77,9 @@ impl Session {
         let Some(old) = self.identity().filter(|old| old.user == new.user) else {
             return Step::Close(disconnect::INVALID_TOKEN);
         };
+        if new.expires_at.is_some_and(|at| at <= unix_seconds(around.now)) {
+            return Step::Close(disconnect::EXPIRED);
+        }
         let channels = |identity: &Identity| -> Vec<_> {
             identity.subscriptions.iter().map(|granted| granted.channel.clone()).collect()
         };

@@ -116,6 +116,10 @@ impl State {
 
     /// A backend's subscription is live: the client learns of it.
     pub(super) fn tell_subscribed(&mut self, key: SlotKey, channel: &ChannelName) {
+        if self.connections.get(key).is_some_and(|connection| connection.session.is_connecting()) {
+            // The answer to its connect will say so.
+            return;
+        }
         let subscribe = Some(Subscribe::default());
         self.push(key, Push { channel: channel.as_str().to_owned(), subscribe, ..Default::default() });
     }

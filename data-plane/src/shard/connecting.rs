@@ -8,6 +8,7 @@ use fanfare_proto::client::{Command, ConnectResult, Reply, ServerSubscription, S
 use prost::Message as _;
 
 use super::SlotKey;
+use super::connections::NOT_LIVE;
 use super::grants::Grant;
 use super::hub::Purpose;
 use super::replies::{Replies, failed};
@@ -20,7 +21,7 @@ use crate::session::seconds_left;
 
 /// How long a connect may wait for its server-side subscriptions.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
-/// Commands that may come while connect is under way.
+/// Commands that may come while connect is under way, if `client.channel_limit` is not more.
 const MAX_HELD: usize = 128;
 /// How the server calls itself in connect replies.
 const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
@@ -42,7 +43,9 @@ impl State {
     pub(super) fn hold(&mut self, key: SlotKey, command: Command) -> bool {
         let held = self.held.entry(key).or_default();
         held.bytes += command.encoded_len();
-        if held.commands.len() >= MAX_HELD || held.bytes > self.rules.client.message_size_limit.0 {
+        // SDKs send all their subscribes right behind connect.
+        let most = MAX_HELD.max(self.rules.client.channel_limit);
+        if held.commands.len() >= most || held.bytes > self.rules.client.message_size_limit.0 {
             self.close(key, disconnect::TOO_MANY_REQUESTS);
             return false;
         }
@@ -150,7 +153,8 @@ impl State {
         let Some(connection) = self.connections.get(key) else { return Vec::new() };
         let encoding = connection.manner.encoding;
         let shows = |channel: &ChannelName| !channel.is_personal() || self.rules.client.user_personal_channel;
-        let subscriptions = connection.subscriptions.iter().filter_map(|subscription| {
+        let live = connection.subscriptions.iter().filter(|subscription| subscription.position != NOT_LIVE);
+        let subscriptions = live.filter_map(|subscription| {
             let channel = self.hub.name(subscription.channel).filter(|channel| shows(channel))?;
             let data = connection.grants.find(subscription.channel).map(|grant| grant.data.clone());
             let data = data.filter(|data| can_be_written(data, encoding)).unwrap_or_default();

@@ -1,6 +1,7 @@
 //! The connections of a shard, and how bytes reach their sockets: at once if they can, else through a bounded queue.
 
 use std::io::ErrorKind;
+use std::net::Shutdown;
 use std::task::{Context, Poll};
 
 use bytes::{Buf as _, Bytes};
@@ -224,8 +225,11 @@ impl Connections {
                     Ok(written) if written == frames.len() => return Written::Whole,
                     Ok(written) => written,
                     Err(error) if error.kind() == ErrorKind::WouldBlock => 0,
-                    // The reading side sees the same error and ends the connection.
-                    Err(_) => return Written::Cut,
+                    // The reading side sees the end, and ends the connection.
+                    Err(_) => {
+                        connection.socket.shut_down(Shutdown::Both);
+                        return Written::Cut;
+                    }
                 };
                 let rest = frames.slice(gone..);
                 let begun = gone > 0 || connection.socket.has_begun();
@@ -253,21 +257,25 @@ impl Connections {
                 return Poll::Ready(());
             };
             let Some(outbound) = &mut connection.outbound else { return Poll::Ready(()) };
-            let Some(head) = outbound.head() else {
+            if outbound.head().is_none() {
                 connection.outbound = None;
                 return Poll::Ready(());
-            };
+            }
+            outbound.flushed_by(cx.waker());
             if std::task::ready!(connection.socket.stream().poll_write_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
-            let chunk = head.chunk();
-            match connection.socket.try_write(chunk) {
+            let Some(head) = outbound.head() else { continue };
+            match connection.socket.try_write(head.chunk()) {
                 Ok(written) => {
                     outbound.advance(written, |receipt| book.written(receipt, 1));
                     self.metrics.deliveries.queue_bytes.dec_by(written as i64);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {}
-                Err(_) => return Poll::Ready(()),
+                Err(_) => {
+                    connection.socket.shut_down(Shutdown::Both);
+                    return Poll::Ready(());
+                }
             }
         }
     }

@@ -12,13 +12,23 @@ use fanfare_cluster::connection_id::ConnectionId;
 
 use super::acts::Act;
 use super::{Delivery, SlotKey};
+use crate::admission::ShakingHands;
 use crate::links::Asked;
+
+/// A socket that was accepted.
+#[derive(Debug)]
+pub(crate) struct NewSocket {
+    pub(crate) stream: std::net::TcpStream,
+    pub(crate) peer: SocketAddr,
+    /// Its place among those that shake hands.
+    pub(crate) place: ShakingHands,
+}
 
 /// What comes to a shard, in order.
 #[derive(Debug)]
 pub(crate) enum ToShard {
     /// A new socket, before its handshake.
-    Socket(std::net::TcpStream, SocketAddr),
+    Socket(NewSocket),
     /// The shard has joined the channel, here in the order.
     Joined { channel: ChannelName, ticket: u32 },
     /// The channel's owner did not answer.
@@ -68,10 +78,10 @@ impl ShardHandle {
     }
 
     /// Hands a new socket over, and waits while the inbox is full. The socket counts from now on.
-    pub(crate) async fn hand_over(&self, stream: std::net::TcpStream, peer: SocketAddr) {
+    pub(crate) async fn hand_over(&self, socket: NewSocket) {
         self.sockets.fetch_add(1, Ordering::Relaxed);
         // A shard is gone only when the node ends.
-        let _ = self.inbox.send(ToShard::Socket(stream, peer)).await;
+        let _ = self.inbox.send(ToShard::Socket(socket)).await;
     }
 
     /// How often its loop has come round: a shard that stands still is broken.

@@ -32,15 +32,19 @@ pub(crate) struct Profile {
 #[derive(Debug, Default)]
 pub(crate) struct Sdks(HashSet<Arc<Sdk>>);
 
-impl Sdks {
-    /// The SDK of a client that connects.
-    pub(crate) fn of(&mut self, connect: &ConnectRequest) -> Option<Arc<Sdk>> {
+impl Sdk {
+    /// The SDK of a client that connects; `None` if it does not say, or says too much.
+    pub(crate) fn of(connect: &ConnectRequest) -> Option<Self> {
         let ConnectRequest { name, version, .. } = connect;
         let fits = |text: &str| text.len() <= MAX_NAME && !text.chars().any(char::is_control);
-        if name.is_empty() && version.is_empty() || !fits(name) || !fits(version) {
-            return None;
-        }
-        let sdk = Sdk { name: name.clone(), version: version.clone() };
+        let says = !name.is_empty() || !version.is_empty();
+        (says && fits(name) && fits(version)).then(|| Self { name: name.clone(), version: version.clone() })
+    }
+}
+
+impl Sdks {
+    /// The same SDK as other connections have, of a client that was let in.
+    pub(crate) fn share(&mut self, sdk: Sdk) -> Option<Arc<Sdk>> {
         if let Some(known) = self.0.get(&sdk) {
             return Some(known.clone());
         }
@@ -60,7 +64,10 @@ mod tests {
     #[test]
     fn many_connections_share_one_sdk_and_strangers_cannot_make_it_grow() {
         let mut sdks = Sdks::default();
-        let mut of = |name: &str| sdks.of(&ConnectRequest { name: name.into(), ..Default::default() });
+        let mut of = |name: &str| {
+            let connect = ConnectRequest { name: name.into(), ..Default::default() };
+            Sdk::of(&connect).and_then(|sdk| sdks.share(sdk))
+        };
         let (first, second) = (of("js").unwrap(), of("js").unwrap());
         assert!(Arc::ptr_eq(&first, &second));
         assert!(of("").is_none() && of(&"x".repeat(65)).is_none() && of("a\nb").is_none());

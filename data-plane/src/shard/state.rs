@@ -20,7 +20,7 @@ use super::connections::Connections;
 use super::delivery::Sockets as _;
 use super::grants::Grant;
 use super::hub::{Hub, Purpose};
-use super::profile::Sdks;
+use super::profile::{Sdk, Sdks};
 use super::replies::{Replies, failed, subscribed};
 use super::up::Up;
 use super::wheel::Wheel;
@@ -125,9 +125,7 @@ impl State {
             }
             Verdict::End => return self.act(key, Step::Close(disconnect::TOO_MANY_ERRORS), replies),
         }
-        if let Some(connect) = &command.connect {
-            connection.profile.sdk = self.sdks.of(connect);
-        }
+        let sdk = command.connect.as_ref().and_then(Sdk::of);
         let mut session = std::mem::take(&mut connection.session);
         let connection = &*connection;
         let hub = &self.hub;
@@ -147,6 +145,9 @@ impl State {
         let step = session.command(command, &around);
         if let Some(connection) = self.connections.get(key) {
             connection.session = session;
+            if let (Some(sdk), Step::Connect { .. }) = (sdk, &step) {
+                connection.profile.sdk = self.sdks.share(sdk);
+            }
         }
         self.act(key, step, replies)
     }

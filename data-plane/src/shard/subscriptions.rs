@@ -16,6 +16,9 @@ use crate::codes::{Code, disconnect, unsubscribe};
 use crate::links::FromShard;
 use crate::session::seconds_left;
 
+/// How far ahead an expiry is waited for at once: less than a turn of the wheel.
+const LOOK_AGAIN: Duration = Duration::from_secs(40);
+
 impl State {
     /// Returns whether the subscription is live already.
     pub(super) fn subscribe(
@@ -96,9 +99,15 @@ impl State {
     pub(super) fn end_and_tell(&mut self, key: SlotKey, channel: &str, code: Code) -> bool {
         let Some(number) = self.hub.find(channel) else { return false };
         let Some(subscription) = self.take_subscription(key, number) else { return false };
-        if let Some(Purpose::Subscribe { id }) = self.end_subscription(key, subscription) {
+        match self.end_subscription(key, subscription) {
             // Every command has its reply, also one that the end has overtaken.
-            self.reply(key, &super::replies::subscribed(id, None));
+            Some(Purpose::Subscribe { id }) => self.reply(key, &super::replies::subscribed(id, None)),
+            // A connect does not wait for it any more, and does not tell of it.
+            Some(Purpose::Connect) => {
+                self.connect_has_joined(key);
+                return true;
+            }
+            Some(Purpose::Backend) | None => {}
         }
         let unsubscribe = Unsubscribe { code: code.code.into(), reason: code.reason.to_owned() };
         self.push(
@@ -138,8 +147,9 @@ impl State {
         let subscription = connection.grants.first_end().map(|at| at.saturating_add(sub_late));
         let Some(first) = session.into_iter().chain(subscription).min() else { return };
         let left = first.saturating_sub(unix_seconds(SystemTime::now()));
-        // Far away it is enough to look again sometime.
-        let due = self.expiries.now() + ticks(Duration::from_secs(left.min(86_400))) + 1;
+        // Far away it is enough to look again before the wheel has turned: entries of connections that are gone,
+        // or that were refreshed meanwhile, then leave it with its next turn.
+        let due = self.expiries.now() + ticks(LOOK_AGAIN.min(Duration::from_secs(left))) + 1;
         if connection.timers.expiry_armed != due {
             connection.timers.expiry_armed = due;
             self.expiries.add(key, due);

@@ -136,13 +136,17 @@ impl Config {
         if client.ping_interval.0 < Duration::from_secs(1) {
             return Err("client.ping_interval must be at least 1s: the protocol counts in seconds".to_owned());
         }
-        if !dev && client.token.hmac_secret_key == DEV_SECRET {
-            return Err(
-                "client.token.hmac_secret_key is the public secret of --dev: choose another".to_owned()
-            );
+        let secrets = client.token.keys.iter().map(|key| ("client.token.keys", &key.secret));
+        let mut secrets = secrets.chain([("client.token.hmac_secret_key", &client.token.hmac_secret_key)]);
+        let public = secrets.find(|(_, secret)| !dev && *secret == DEV_SECRET);
+        if let Some((key, _)) = public {
+            return Err(format!("{key} is the public secret of --dev: choose another"));
         }
         if self.data_plane.shards > MAX_SHARDS {
             return Err(format!("data_plane.shards is at most {MAX_SHARDS}"));
+        }
+        if self.api.connection_limit == 0 || self.api.connection_limit > 65_536 {
+            return Err("api.connection_limit is 1 to 65536".to_owned());
         }
         if self.api.max_concurrent_calls == 0 {
             return Err("api.max_concurrent_calls must be at least 1".to_owned());
