@@ -161,6 +161,15 @@ fn tls_to_a_port_without_it_is_told_so() {
 }
 
 #[test]
+fn plain_text_to_a_port_with_tls_is_told_so() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate is made");
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let api = FakeApi::with_tls(ServerTlsConfig::new().identity(identity));
+    let output = fanfare(&["nodes", "--endpoint", &format!("http://{}", api.address), "--timeout", "5s"]);
+    assert!(text(&output.stderr).contains("does the server speak TLS"), "{}", text(&output.stderr));
+}
+
+#[test]
 fn a_server_that_accepts_and_says_nothing_is_given_up_in_time() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("there is a free port");
     let endpoint = format!("https://{}", listener.local_addr().expect("it has an address"));
