@@ -49,16 +49,16 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A folder that goes away with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("fanfare-calls-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         Self(folder)
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let file = self.0.join(name);
         fs::write(&file, text).expect("a temporary file can be written");
         file.to_str().expect("the path is text").to_owned()

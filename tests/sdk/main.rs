@@ -7,3 +7,4 @@ mod messages;
 mod program;
 mod sessions;
 mod stand_in;
+mod tutorial;
