@@ -6,7 +6,7 @@ FANFARE_BIN := $(TARGET)/ci/fanfare
 TOOLS := $(CURDIR)/.tools/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run build test test-full fuzz check bench api-reference proto-export for-tests for-checks for-autobahn binary
+.PHONY: help setup run build test test-full fuzz check bench api-reference code-map proto-export for-tests for-checks for-autobahn binary
 .NOTPARALLEL:
 
 help: ## List the recipes
@@ -43,6 +43,9 @@ bench: build ## Measure this machine: deliveries per CPU-second, memory, latency
 
 api-reference: ## Write docs/api-reference.md anew from the comments of the protos
 	FANFARE_WRITE_API_REFERENCE=1 $(CARGO) test --profile ci --package fanfare-tests --test tidy api_reference
+
+code-map: ## Write docs/code-map.md anew from the first lines of the files
+	FANFARE_WRITE_CODE_MAP=1 $(CARGO) test --profile ci --package fanfare-tests --test tidy code_map
 
 proto-export: ## Write the .proto files that a backend needs to dist/proto (DIR=...), and an archive of them
 	scripts/proto-export '$(or $(DIR),dist/proto)'

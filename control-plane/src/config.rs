@@ -20,6 +20,8 @@ pub struct ApiConfig {
     pub max_concurrent_calls: u32,
     /// Calls that may be under way in all; further ones are refused at once.
     pub concurrency_limit: usize,
+    /// Where revocations are kept, so that they hold after a restart; empty: in memory only.
+    pub revocations_file: PathBuf,
     /// How it speaks TLS.
     pub tls: TlsConfig,
     /// Who may call. Empty: whoever reaches the port may do everything.
@@ -71,6 +73,7 @@ impl Default for ApiConfig {
             address: ([127, 0, 0, 1], 10000).into(),
             max_concurrent_calls: 1024,
             concurrency_limit: 8192,
+            revocations_file: PathBuf::new(),
             tls: TlsConfig::default(),
             keys: Vec::new(),
         }

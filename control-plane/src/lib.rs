@@ -3,6 +3,7 @@
 mod api;
 mod config;
 mod inspections;
+mod journal;
 mod link_service;
 mod links;
 mod metrics;

@@ -31,6 +31,11 @@ pub(crate) enum Refusal {
     /// Try again when older revocations have ended.
     #[error("so many users have revoked tokens that no further one can be remembered")]
     TooManyRevocations,
+    /// Call again when the operator has seen to the disk.
+    #[error(
+        "the tokens are refused, but only until the server starts anew: it cannot write api.revocations_file"
+    )]
+    NotKept,
     /// Send a key that is configured.
     #[error("send one of the configured keys as authorization: Bearer KEY")]
     Unauthenticated,

@@ -3,12 +3,15 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
+use std::path::Path;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use fanfare_proto::link::Revocation;
 
+use crate::journal::Journal;
 use crate::metrics::Metrics;
 use crate::refusal::Refusal;
+use tracing::error;
 
 /// Users whose revocations are remembered, at most.
 const MAX_USERS: usize = 100_000;
@@ -19,6 +22,8 @@ const CHUNK: usize = 1024;
 #[derive(Debug)]
 pub(crate) struct Revocations {
     by_user: Mutex<BTreeMap<String, Span>>,
+    /// `None` if nothing is kept on disk.
+    journal: Option<Journal>,
     metrics: Metrics,
 }
 
@@ -30,8 +35,46 @@ struct Span {
 }
 
 impl Revocations {
-    pub(crate) fn new(metrics: Metrics) -> Self {
-        Self { by_user: Mutex::default(), metrics }
+    /// Those that the file holds; with an empty path, none.
+    ///
+    /// # Errors
+    /// If the file cannot be read or written.
+    pub(crate) fn open(file: &Path, metrics: Metrics, now: u64) -> std::io::Result<Self> {
+        let mut revocations = Self { by_user: Mutex::default(), journal: None, metrics };
+        if !file.as_os_str().is_empty() {
+            let (journal, held) = Journal::open(file, now)?;
+            for revocation in held {
+                // The file was written within the bound.
+                let _ = revocations.add(revocation, now);
+            }
+            revocations.journal = Some(journal);
+        }
+        Ok(revocations)
+    }
+
+    /// As [`add`](Self::add), and the disk has it, too, if anything is kept there.
+    ///
+    /// # Errors
+    /// Besides those of `add`, [`Refusal::NotKept`] if the disk does not take it: then it counts only until the
+    /// next start.
+    pub(crate) async fn add_and_keep(&self, new: Revocation, now: u64) -> Result<Revocation, Refusal> {
+        let revocation = self.add(new, now)?;
+        if let Some(journal) = self.journal.clone() {
+            let kept = revocation.clone();
+            let append = tokio::task::spawn_blocking(move || journal.append(&kept, now));
+            match append.await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => {
+                    error!(%error, "a revocation cannot be written to api.revocations_file");
+                    return Err(Refusal::NotKept);
+                }
+                Err(error) => {
+                    error!(%error, "a revocation was not written to api.revocations_file");
+                    return Err(Refusal::NotKept);
+                }
+            }
+        }
+        Ok(revocation)
     }
 
     /// Adds a revocation to what is known of its user; returns both together. A later one never shortens an
@@ -89,9 +132,13 @@ mod tests {
         Revocation { user: user.to_string(), issued_before, until }
     }
 
+    fn in_memory() -> Revocations {
+        Revocations::open(Path::new(""), Metrics::default(), 0).unwrap()
+    }
+
     #[test]
     fn a_later_revocation_never_shortens_an_earlier_one() {
-        let revocations = Revocations::new(Metrics::default());
+        let revocations = in_memory();
         revocations.add(revocation("42", 100, 900), 50).unwrap();
         assert_eq!(revocations.add(revocation("42", 90, 950), 50).unwrap(), revocation("42", 100, 950));
         assert_eq!(revocations.add(revocation("42", 200, 300), 50).unwrap(), revocation("42", 200, 950));
@@ -101,7 +148,7 @@ mod tests {
 
     #[test]
     fn new_links_are_told_everything_that_holds_in_pieces() {
-        let revocations = Revocations::new(Metrics::default());
+        let revocations = in_memory();
         for user in 0..3 * CHUNK as u64 {
             revocations.add(revocation(user, 1, 10 + user % 2), 5).unwrap();
         }
@@ -119,7 +166,7 @@ mod tests {
 
     #[test]
     fn there_is_a_bound_and_what_has_ended_makes_room() {
-        let revocations = Revocations::new(Metrics::default());
+        let revocations = in_memory();
         for user in 0..MAX_USERS {
             revocations.add(revocation(user, 1, 10), 5).unwrap();
         }

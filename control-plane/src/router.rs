@@ -218,7 +218,8 @@ impl Router {
                 act.target = Some(link::act::Target::Connection(Bytes::copy_from_slice(id.as_bytes())));
                 link.send(open_response::Message::Act(act));
                 let receipt = self.receipt(Accepted::sent(link, ticket)).await;
-                match receipt.counts.written == 0 && receipt.gaps.is_empty() {
+                let Counts { written, cut, .. } = receipt.counts;
+                match written + cut == 0 && receipt.gaps.is_empty() {
                     true => Err(Refusal::UnknownConnection),
                     false => Ok(receipt),
                 }

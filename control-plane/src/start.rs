@@ -1,8 +1,9 @@
 //! Starts a control-plane replica: binds every socket, registers, and wires the tasks together.
 
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use fanfare_cluster::admin::Admin;
 use fanfare_cluster::bind::{BindError, bind};
@@ -19,6 +20,7 @@ use crate::config::{ApiConfig, ControlPlaneConfig, InvalidApi};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;
+use crate::operation::unix_seconds;
 use crate::owners::Owners;
 use crate::receipts::Receipts;
 use crate::revocations::Revocations;
@@ -36,6 +38,14 @@ pub enum StartError {
     /// Another process has the id, or replicas changed at the same moment.
     #[error(transparent)]
     Registry(#[from] RegistryError),
+    /// The file of revocations cannot be used.
+    #[error("api.revocations_file {}: {source}", file.display())]
+    Revocations {
+        /// The file.
+        file: PathBuf,
+        /// What is wrong with it.
+        source: std::io::Error,
+    },
     /// Our own descriptors are broken.
     #[error("the API's descriptors cannot be read: {0}")]
     Reflection(#[from] tonic_reflection::server::Error),
@@ -78,6 +88,10 @@ impl ControlPlane {
         let metrics = Metrics::default();
         let mut exposed = prometheus_client::registry::Registry::default();
         metrics.register(&mut exposed);
+        let file = &config.api.revocations_file;
+        let revocations = Revocations::open(file, metrics.clone(), unix_seconds(SystemTime::now()));
+        let revocations =
+            revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
         let owners = Owners::start(config.owners, config.link_queue_bytes, &metrics, &tasks);
         let receipts = Arc::new(Receipts::default());
@@ -92,7 +106,7 @@ impl ControlPlane {
             router: Arc::new(router),
             receipts,
             inspections: Arc::default(),
-            revocations: Arc::new(Revocations::new(metrics.clone())),
+            revocations: Arc::new(revocations),
             channels: config.channels,
             metrics: metrics.clone(),
             tasks: tasks.clone(),

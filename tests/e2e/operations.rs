@@ -106,6 +106,24 @@ fn a_revoked_token_does_not_come_back() {
 }
 
 #[test]
+fn a_revoked_token_does_not_come_back_after_a_restart_either() {
+    let file = std::env::temp_dir().join(format!("fanfare-revocations-{}", std::process::id()));
+    let kept = format!("api.revocations_file={}", file.display());
+    let server = Sandbox::start_with(&[&kept]);
+    let revoked = run(&server, &["revoke", "42", "--for", "1h"]);
+    assert!(revoked.status.success(), "{}", text(&revoked.stderr));
+    assert!(server.end("KILL").code().is_none(), "it had no time to tidy up");
+    let server = Sandbox::start_with(&[&kept]);
+    let mut again = WebSocket::open(server.clients);
+    again.send_json(&json!({ "id": 1, "connect": { "token": token_of("42") } }));
+    assert_eq!(again.close_code(), 3500);
+    let mut other = WebSocket::open(server.clients);
+    let reply = other.command("connect", &json!({ "token": token_of("43") }));
+    assert!(reply["connect"]["client"].is_string(), "{reply}");
+    std::fs::remove_file(&file).expect("the file is there");
+}
+
+#[test]
 fn the_node_is_listed_with_its_connections() {
     let server = Sandbox::start();
     let _client = client_of_42(&server);

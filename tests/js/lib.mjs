@@ -11,7 +11,8 @@ export const PATIENCE = 20_000;
 
 /** Where clients connect, where the public API is, and the encoding: `json` or `protobuf`. */
 export const [clients, api, encoding] = process.argv.slice(2);
-export const websocketUrl = `ws://${clients}/connection/websocket`;
+const scheme = process.env.FANFARE_AUTHORITY ? 'wss' : 'ws';
+export const websocketUrl = `${scheme}://${clients}/connection/websocket`;
 
 export const isBinary = encoding === 'protobuf';
 const Centrifuge = isBinary ? ProtobufCentrifuge : JsonCentrifuge;

@@ -5,6 +5,8 @@ import base64
 import hashlib
 import hmac
 import json
+import os
+import ssl
 import sys
 import time
 
@@ -56,7 +58,11 @@ class Recorded:
         self.subscribed = Record(events, "on_subscribed")
         self.publication = Record(events, "on_publication")
         quick = {"max_reconnect_delay": 0.5, "timeout": PATIENCE}
-        url = f"ws://{clients}/connection/websocket"
+        # Over TLS if there is an authority to trust.
+        authority = os.environ.get("FANFARE_AUTHORITY")
+        if authority:
+            options["ssl_context"] = ssl.create_default_context(cafile=authority)
+        url = f"{'wss' if authority else 'ws'}://{clients}/connection/websocket"
         self.client = Client(url, events=events, use_protobuf=is_binary, proxy=None, **quick, **options)
 
     @property

@@ -7,4 +7,5 @@ mod messages;
 mod program;
 mod sessions;
 mod stand_in;
+mod tls;
 mod tutorial;

@@ -5,6 +5,7 @@ use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
 use fanfare_tests::sandbox::Sandbox;
+use fanfare_tests::tls::Authority;
 use tokio::runtime::Runtime;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
@@ -43,12 +44,36 @@ pub(crate) fn run(server: &Sandbox, name: &str, language: Language, encoding: En
     Program::start(server, name, language, encoding).succeeds();
 }
 
+/// Runs a scenario against a server that speaks TLS to its clients, with a certificate of this authority.
+///
+/// # Panics
+/// If it fails.
+pub(crate) fn run_over_tls(
+    server: &Sandbox,
+    authority: &Authority,
+    name: &str,
+    (language, encoding): (Language, Encoding),
+) {
+    let file = authority.file();
+    let trust = [("NODE_EXTRA_CA_CERTS", file.as_path()), ("FANFARE_AUTHORITY", file.as_path())];
+    Program::start_with(server, name, (language, encoding), &trust).succeeds();
+}
+
 impl Program {
     /// Starts the scenario of this name, with the server's addresses and the encoding as its arguments.
     ///
     /// # Panics
     /// If what it needs is not installed.
     pub(crate) fn start(server: &Sandbox, name: &str, language: Language, encoding: Encoding) -> Self {
+        Self::start_with(server, name, (language, encoding), &[])
+    }
+
+    fn start_with(
+        server: &Sandbox,
+        name: &str,
+        (language, encoding): (Language, Encoding),
+        environment: &[(&str, &Path)],
+    ) -> Self {
         let encoding = match encoding {
             Encoding::Json => "json",
             Encoding::Protobuf => "protobuf",
@@ -58,6 +83,7 @@ impl Program {
         command
             .arg(&script)
             .args([&server.clients.to_string(), &server.api.to_string(), encoding])
+            .envs(environment.iter().copied())
             .env("FANFARE_SCREENSHOTS", env!("CARGO_TARGET_TMPDIR"));
         Self::spawn(format!("{} with {encoding}", script.display()), command)
     }

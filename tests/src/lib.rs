@@ -2,4 +2,5 @@
 
 pub mod eventually;
 pub mod sandbox;
+pub mod tls;
 pub mod websocket;

@@ -54,6 +54,16 @@ impl Sandbox {
     /// # Panics
     /// If it does not become ready.
     pub fn start_with(settings: &[&str]) -> Self {
+        let sandbox = Self::start_unready(settings);
+        sandbox.wait_until_ready();
+        sandbox
+    }
+
+    /// Starts it and does not wait until it is ready.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn start_unready(settings: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args([
             "serve",
@@ -68,15 +78,13 @@ impl Sandbox {
         }
         let mut process = command.stdout(Stdio::piped()).spawn().expect("the binary starts");
         let banner = Banner::read(process.stdout.take().expect("its output is piped"));
-        let sandbox = Self {
+        Self {
             process,
             clients: banner.address("page"),
             api: banner.address("gRPC API"),
             node_admin: banner.address("metrics"),
             replica_admin: banner.last_address("metrics"),
-        };
-        sandbox.wait_until_ready();
-        sandbox
+        }
     }
 
     /// Starts `fanfare serve --config` with a file of this text, on free ports.
@@ -84,11 +92,21 @@ impl Sandbox {
     /// # Panics
     /// If it does not become ready.
     pub fn configured(text: &str) -> Self {
+        let sandbox = Self::configured_unready(text);
+        sandbox.wait_until_ready();
+        sandbox
+    }
+
+    /// Starts it and does not wait until it is ready.
+    ///
+    /// # Panics
+    /// If it ends instead.
+    pub fn configured_unready(text: &str) -> Self {
         static FILES: AtomicUsize = AtomicUsize::new(0);
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("fanfare-{}-{number}.toml", std::process::id()));
         std::fs::write(&file, text).expect("a temporary file can be written");
-        let sandbox = Self::configured_in(&std::env::temp_dir(), &file);
+        let sandbox = Self::serve(&std::env::temp_dir(), &file);
         std::fs::remove_file(&file).expect("the temporary file is still there");
         sandbox
     }
@@ -98,6 +116,12 @@ impl Sandbox {
     /// # Panics
     /// If it does not become ready.
     pub fn configured_in(folder: &Path, file: &Path) -> Self {
+        let sandbox = Self::serve(folder, file);
+        sandbox.wait_until_ready();
+        sandbox
+    }
+
+    fn serve(folder: &Path, file: &Path) -> Self {
         let mut command = Command::new(binary());
         command.current_dir(folder).arg("serve").arg("--config").arg(file);
         command.args(["--set", "telemetry.log_format=json"]);
@@ -113,22 +137,26 @@ impl Sandbox {
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let address =
             |fields: &Value, key: &str| fields[key].as_str().and_then(|text| text.parse().ok()).expect(key);
-        let sandbox = Self {
+        Self {
             process,
             clients: address(&data, "client_address"),
             api: address(&control, "api_address"),
             node_admin: address(&data, "admin_address"),
             replica_admin: address(&control, "admin_address"),
-        };
-        sandbox.wait_until_ready();
-        sandbox
+        }
     }
 
-    fn wait_until_ready(&self) {
-        // The clients' port says the same, but it may speak TLS.
-        eventually("the server is ready", || {
-            self.http(self.node_admin, "/readyz").starts_with("HTTP/1.1 200").then_some(())
-        });
+    /// Waits until it can serve clients.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn wait_until_ready(&self) {
+        eventually("the server is ready", || self.readiness().starts_with("HTTP/1.1 200").then_some(()));
+    }
+
+    /// The node's whole answer to whether it is ready, at the operator's door.
+    pub fn readiness(&self) -> String {
+        self.http(self.node_admin, "/readyz")
     }
 
     /// The WebSocket endpoint.
@@ -146,7 +174,8 @@ impl Sandbox {
         http(address, path)
     }
 
-    /// The value of a metric of the node or the replica, summed over its labels; 0 if it is not there.
+    /// The value of a metric of the node or the replica, of one series if the name has labels, else summed over
+    /// all of them; 0 if it is not there.
     pub fn metric(&self, name: &str) -> f64 {
         metric(if name.starts_with("fanfare_node") { self.node_admin } else { self.replica_admin }, name)
     }
@@ -216,12 +245,14 @@ pub fn http(address: SocketAddr, path: &str) -> String {
     answer
 }
 
-/// The value of a metric, summed over its labels; 0 if it is not there.
+/// The value of a metric, of one series if the name has labels, else summed over all of them; 0 if it is not
+/// there.
 pub fn metric(admin: SocketAddr, name: &str) -> f64 {
     let text = http(admin, "/metrics");
     let values = text.lines().filter_map(|line| {
         let (series, value) = line.rsplit_once(' ')?;
-        (series.split('{').next() == Some(name)).then(|| value.parse::<f64>().ok())?
+        let is_meant = series == name || series.split('{').next() == Some(name);
+        is_meant.then(|| value.parse::<f64>().ok())?
     });
     values.sum()
 }

@@ -2,6 +2,7 @@
 
 mod frame;
 mod handshake;
+mod stream;
 
 use std::collections::VecDeque;
 use std::io::{ErrorKind, Read as _, Write as _};
@@ -10,6 +11,8 @@ use std::net::{SocketAddr, TcpStream};
 use serde_json::{Value, json};
 
 use crate::eventually::PATIENCE;
+use crate::tls::TlsClient;
+use stream::Stream;
 
 pub use frame::{BINARY, CLOSE, CONTINUATION, Frame, PING, PONG, TEXT};
 pub use handshake::Handshake;
@@ -20,7 +23,7 @@ const ACCEPT: &str = "s3pPLMBiTxaQ9kYGzzhZRbK+xOo=";
 /// A socket, and what is known of the conversation on it.
 #[derive(Debug)]
 pub struct WebSocket {
-    stream: TcpStream,
+    stream: Stream,
     received: Vec<u8>,
     messages: VecDeque<Value>,
     last_id: u32,
@@ -32,10 +35,23 @@ impl WebSocket {
     /// # Panics
     /// If nobody listens.
     pub fn dial(address: SocketAddr) -> Self {
+        Self::on(Stream::Plain(Self::dial_tcp(address)))
+    }
+
+    /// The same over TLS, whose handshake comes with the first bytes.
+    pub fn dial_tls(address: SocketAddr, client: &TlsClient) -> Self {
+        Self::on(Stream::tls(Self::dial_tcp(address), client))
+    }
+
+    fn dial_tcp(address: SocketAddr) -> TcpStream {
         let stream = TcpStream::connect(address).expect("the port is open");
         stream.set_nodelay(true).expect("small frames can go out at once");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout can be set");
         stream.set_write_timeout(Some(PATIENCE)).expect("a timeout can be set");
+        stream
+    }
+
+    fn on(stream: Stream) -> Self {
         Self { stream, received: Vec::new(), messages: VecDeque::new(), last_id: 0 }
     }
 
@@ -61,15 +77,27 @@ impl WebSocket {
     /// The same socket in another hand, so that one can read while the other writes.
     ///
     /// # Panics
-    /// If the system has no file left.
+    /// If the system has no file left, or the socket speaks TLS, which only one hand can do.
     pub fn second_hand(&self) -> Self {
-        let stream = self.stream.try_clone().expect("there is a file left");
+        let Stream::Plain(stream) = &self.stream else { panic!("only a plain socket has two hands") };
+        let stream = Stream::Plain(stream.try_clone().expect("there is a file left"));
         Self { stream, received: self.received.clone(), messages: VecDeque::new(), last_id: self.last_id }
     }
 
     /// The socket itself.
     pub fn stream(&self) -> &TcpStream {
-        &self.stream
+        self.stream.tcp()
+    }
+
+    /// What it has agreed on with the server over TLS.
+    ///
+    /// # Panics
+    /// If it is plain.
+    pub fn tls(&self) -> &rustls::ClientConnection {
+        match &self.stream {
+            Stream::Plain(_) => panic!("it does not speak TLS"),
+            Stream::Tls(stream) => &stream.conn,
+        }
     }
 
     /// Sends bytes.
@@ -169,22 +197,34 @@ impl WebSocket {
     /// # Panics
     /// If something else comes.
     pub fn read_json(&mut self) -> Value {
+        self.read_json_or_close().unwrap_or_else(|code| panic!("the server closes with {code}"))
+    }
+
+    /// The next JSON message, or the code that the server closes with.
+    fn read_json_or_close(&mut self) -> Result<Value, u16> {
         while self.messages.is_empty() {
             let frame = self.read_frame().expect("the server goes on");
-            assert_eq!(frame.opcode, TEXT, "close code {}: {frame:?}", frame.code());
+            if frame.opcode == CLOSE {
+                return Err(frame.code());
+            }
+            assert_eq!(frame.opcode, TEXT, "{frame:?}");
             let text = String::from_utf8(frame.payload).expect("text is UTF-8");
             let lines = text.split('\n').map(|line| serde_json::from_str::<Value>(line).expect("JSON"));
             self.messages.extend(lines);
         }
-        self.messages.pop_front().expect("there is a message")
+        Ok(self.messages.pop_front().expect("there is a message"))
     }
 
     /// The next JSON message that is not a ping; pings are answered.
     pub fn next_message(&mut self) -> Value {
+        self.next_message_or_close().unwrap_or_else(|code| panic!("the server closes with {code}"))
+    }
+
+    fn next_message_or_close(&mut self) -> Result<Value, u16> {
         loop {
-            let message = self.read_json();
+            let message = self.read_json_or_close()?;
             if message != json!({}) {
-                return message;
+                return Ok(message);
             }
             self.send_text("{}");
         }
@@ -193,16 +233,29 @@ impl WebSocket {
     /// Sends a command under the next id, which `key` names and `request` fills, and returns the answer. What
     /// else comes before it is kept for later.
     pub fn command(&mut self, key: &str, request: &Value) -> Value {
+        self.answer(key, request).unwrap_or_else(|code| panic!("the server closes with {code}"))
+    }
+
+    /// The same, where all that counts is what becomes of it: 0 for success, else the code of the error, or the
+    /// one that the server closes with.
+    pub fn outcome(&mut self, key: &str, request: &Value) -> u64 {
+        match self.answer(key, request) {
+            Ok(reply) => reply["error"]["code"].as_u64().unwrap_or(0),
+            Err(code) => code.into(),
+        }
+    }
+
+    fn answer(&mut self, key: &str, request: &Value) -> Result<Value, u16> {
         self.last_id += 1;
         let id = self.last_id;
         self.send_json(&json!({ "id": id, key: request }));
         let mut earlier = VecDeque::new();
         loop {
-            let message = self.next_message();
+            let message = self.next_message_or_close()?;
             if message["id"] == id {
                 earlier.append(&mut self.messages);
                 self.messages = earlier;
-                return message;
+                return Ok(message);
             }
             earlier.push_back(message);
         }

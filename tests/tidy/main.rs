@@ -1,6 +1,7 @@
 //! The rules of the house, each a test that reads the repository.
 
 mod api_reference;
+mod code_map;
 mod codes;
 mod configuration;
 mod documents;

@@ -92,11 +92,18 @@ impl ConnectionApi {
     async fn revoke(&self, request: RevokeTokensRequest, patience: Duration) -> Result<Outcome, Refusal> {
         let now = SystemTime::now();
         let (channel, revocation) = parse_revocation(&request, now)?;
-        let revocation = self.revocations.add(revocation, unix_seconds(now))?;
+        let kept = self.revocations.add_and_keep(revocation.clone(), unix_seconds(now)).await;
+        // What cannot be kept for later is refused now all the same.
+        let told = match &kept {
+            Ok(revocation) => revocation.clone(),
+            Err(Refusal::NotKept) => revocation,
+            Err(_) => return kept.map(|_| Outcome::default()),
+        };
         for link in self.links.all() {
-            let revocations = vec![revocation.clone()];
+            let revocations = vec![told.clone()];
             link.send(open_response::Message::Revocations(link::Revocations { revocations }));
         }
+        kept?;
         // Nodes hear of it before they are told to close connections, so none comes back in between.
         if request.disconnect {
             return self.router.act(Operation::end_revoked(channel), patience).await.map(outcome);

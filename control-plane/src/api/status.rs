@@ -26,6 +26,7 @@ impl From<Refusal> for Status {
             Refusal::TooManyRevocations => {
                 (Code::ResourceExhausted, "TOO_MANY_REVOCATIONS", Some(Duration::from_secs(60)))
             }
+            Refusal::NotKept => (Code::Internal, "REVOCATION_NOT_KEPT", None),
             Refusal::Unauthenticated => (Code::Unauthenticated, "KEY_REQUIRED", None),
             Refusal::Forbidden { .. } => (Code::PermissionDenied, "ROLE_REQUIRED", None),
             Refusal::Overloaded => (Code::ResourceExhausted, "CONCURRENCY_LIMIT", Some(RETRY_AFTER)),

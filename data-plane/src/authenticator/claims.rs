@@ -85,7 +85,7 @@ impl Registered {
         let grant_ends = match self.expire_at {
             Some(NumericDate(0)) => None,
             Some(NumericDate(at)) => Some(at),
-            None => self.exp.map(|NumericDate(ends)| ends),
+            None => token_ends,
         };
         let issued_at = self.iat.map_or(0, |NumericDate(at)| at);
         Ok(Times { issued_at, token_ends, grant_ends })

@@ -73,10 +73,10 @@ impl Outbound {
         }
     }
 
-    /// Drops all frames that have not begun to go out, so that a last one can follow. Calls `cut` for
-    /// each receipt that will never be due.
-    pub(crate) fn cut(&mut self, mut cut: impl FnMut(u64)) {
-        self.frames.truncate(usize::from(self.head_begun));
+    /// Drops all frames that have not begun to go out, so that a last one can follow. `sealed` says that TLS has
+    /// begun with the first one. Calls `cut` for each receipt that will never be due.
+    pub(crate) fn cut(&mut self, sealed: bool, mut cut: impl FnMut(u64)) {
+        self.frames.truncate(usize::from(self.head_begun || sealed));
         self.bytes = self.frames.front().map_or(0, Bytes::len);
         for (_, receipt) in self.marks.drain(..) {
             cut(receipt);
@@ -127,11 +127,18 @@ mod tests {
         outbound.push(frame(5));
         outbound.mark(1);
         let mut cut = Vec::new();
-        outbound.cut(|receipt| cut.push(receipt));
+        outbound.cut(false, |receipt| cut.push(receipt));
         assert_eq!((outbound.bytes(), cut.as_slice()), (10, [1].as_slice()));
 
         let mut untouched = Outbound::begin(frame(10), false);
-        untouched.cut(|_| {});
+        untouched.cut(false, |_| {});
         assert_eq!((untouched.bytes(), untouched.head()), (0, None));
+
+        let mut sealed = Outbound::begin(frame(10), true);
+        sealed.push(frame(5));
+        sealed.push(frame(7));
+        sealed.advance(10, |_| {});
+        sealed.cut(true, |_| {});
+        assert_eq!((sealed.bytes(), sealed.head().map(Bytes::len)), (5, Some(5)));
     }
 }

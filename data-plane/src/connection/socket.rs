@@ -91,6 +91,15 @@ impl Socket {
     }
 }
 
+/// The peer shall see an end that was meant, and not take it for one that somebody has cut short.
+impl Drop for TlsSocket {
+    fn drop(&mut self) {
+        self.tls.send_close_notify();
+        // A peer that does not take it sees the end of the socket.
+        let _ = self.flush();
+    }
+}
+
 impl TlsSocket {
     fn try_write(&mut self, bytes: &[u8]) -> Result<usize> {
         if self.sealed == 0 {

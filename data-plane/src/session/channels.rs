@@ -6,7 +6,7 @@ use fanfare_cluster::channel::{ChannelName, ChannelOptions, ChannelRules, DataFo
 use fanfare_proto::client::{PublishRequest, SubscribeRequest};
 
 use super::credentials::TokenRefused;
-use super::{Session, Step, Surroundings, refuse};
+use super::{Rules, Session, Step, Surroundings, refuse};
 use crate::authenticator::{Denied, Permission, SubscriptionGrant};
 use crate::codes::{Code, disconnect, error};
 use crate::encoding::Encoding;
@@ -14,12 +14,16 @@ use crate::encoding::Encoding;
 /// SDKs want an error, and not an answer, if what they missed cannot be had.
 const REJECT_UNRECOVERED: i64 = 2;
 
-impl Surroundings<'_> {
-    /// What holds for a channel, if the client could be in it at all.
-    pub(super) fn check_channel(&self, channel: &ChannelName) -> Result<&ChannelRules, Code> {
-        let rules = self.rules.channels.of(channel).map_err(|_| error::UNKNOWN_CHANNEL)?;
+impl Rules {
+    /// What holds for a channel, if a client that speaks so could be in it at all.
+    pub(crate) fn check_channel(
+        &self,
+        channel: &ChannelName,
+        encoding: Encoding,
+    ) -> Result<&ChannelRules, Code> {
+        let rules = self.channels.of(channel).map_err(|_| error::UNKNOWN_CHANNEL)?;
         let json_of_binary =
-            rules.options.publication_data_format == DataFormat::Binary && self.encoding == Encoding::Json;
+            rules.options.publication_data_format == DataFormat::Binary && encoding == Encoding::Json;
         if json_of_binary || !rules.admits_name(channel) {
             return Err(error::BAD_REQUEST);
         }
@@ -47,7 +51,7 @@ impl Session {
         let Ok(channel) = ChannelName::parse(&request.channel) else {
             return refuse(id, error::BAD_REQUEST);
         };
-        let rules = match around.check_channel(&channel) {
+        let rules = match around.rules.check_channel(&channel, around.encoding) {
             Ok(rules) => rules,
             Err(code) => return refuse(id, code),
         };

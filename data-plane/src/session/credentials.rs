@@ -60,7 +60,7 @@ impl Session {
             return Err(TokenRefused::Disconnect(disconnect::CHANNEL_LIMIT));
         }
         for Granted { channel, .. } in &identity.subscriptions {
-            around.check_channel(channel).map_err(TokenRefused::Error)?;
+            around.rules.check_channel(channel, around.encoding).map_err(TokenRefused::Error)?;
         }
         Ok(Some(identity))
     }

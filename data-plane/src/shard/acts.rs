@@ -44,19 +44,22 @@ impl State {
             ActTarget::Connection(id) => self.connections.by_id(*id).into_iter().collect(),
             ActTarget::Members(channel) => self.members(channel),
         };
-        let mut done = 0;
+        let (mut done, mut concerned) = (0, 0);
         for key in keys {
-            let concerned = self.connections.get(key).is_some_and(|connection| {
+            let is_concerned = self.connections.get(key).is_some_and(|connection| {
                 let here = connection.session.is_connected() || connection.session.is_connecting();
                 here && !connection.closing && !act.exclude.contains(&connection.id)
             });
-            if concerned && self.carry_out(key, &act.action) {
-                done += 1;
+            if is_concerned {
+                concerned += 1;
+                done += u64::from(self.carry_out(key, &act.action));
             }
         }
         if let Some(receipt) = act.receipt {
-            self.book.open(receipt, done, u32::MAX);
-            self.book.written(receipt, done as u64);
+            // Nothing waits: what is not done will not be.
+            self.book.open(receipt, concerned, u32::MAX);
+            self.book.written(receipt, done);
+            self.book.cut(receipt, concerned as u64 - done);
         }
     }
 
@@ -93,12 +96,12 @@ impl State {
 
     fn subscribe_for_backend(&mut self, key: SlotKey, channel: &str) -> bool {
         let Ok(name) = ChannelName::parse(channel) else { return false };
-        if name.is_personal() {
-            return false;
-        }
         let number = self.hub.find(channel);
         let limit = self.rules.client.channel_limit;
         let Some(connection) = self.connections.get(key) else { return false };
+        if name.is_personal() || self.rules.check_channel(&name, connection.manner.encoding).is_err() {
+            return false;
+        }
         if number.is_some_and(|number| connection.subscription(number).is_some()) {
             return true;
         }

@@ -54,6 +54,12 @@ impl State {
     /// reaches it before.
     pub(super) fn connect(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
         let Some(connection) = self.connections.get(key) else { return };
+        if connection.is_blocked() {
+            // Only pings are answered before, and nobody who reads has so many of them unread. What comes next
+            // would have to wait for the rest of what has begun to go out.
+            connection.session.failed();
+            return self.close(key, disconnect::SLOW);
+        }
         let Some(identity) = connection.session.identity().cloned() else {
             return self.connected(key, id, replies);
         };
@@ -94,6 +100,10 @@ impl State {
     }
 
     fn connected(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
+        if self.is_revoked(key) {
+            self.held.remove(&key);
+            return self.close(key, disconnect::INVALID_TOKEN);
+        }
         let interval = self.rules.client.ping_interval.0;
         let subs = self.server_subscriptions(key);
         let Some(connection) = self.connections.get(key) else { return };
@@ -125,6 +135,14 @@ impl State {
                 break;
             }
         }
+    }
+
+    /// A revocation may have come while the connect was under way: a node that has just started learns of those
+    /// before it follows anything.
+    fn is_revoked(&mut self, key: SlotKey) -> bool {
+        let identity = self.connections.get(key).and_then(|connection| connection.session.identity());
+        let issued_at = identity.and_then(|identity| Some((identity.user.clone(), identity.issued_at?)));
+        issued_at.is_some_and(|(user, issued_at)| self.rules.revocations.refuse(&user, issued_at))
     }
 
     /// What the client is told it is subscribed to.

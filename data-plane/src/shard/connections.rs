@@ -158,7 +158,7 @@ impl Connections {
         let Some(connection) = self.slots.get_mut(key.slot as usize) else { return };
         if let Some(outbound) = &mut connection.outbound {
             let before = outbound.bytes();
-            outbound.cut(|receipt| book.cut(receipt, 1));
+            outbound.cut(connection.socket.has_begun(), |receipt| book.cut(receipt, 1));
             self.metrics.deliveries.queue_bytes.dec_by((before - outbound.bytes()) as i64);
         }
     }

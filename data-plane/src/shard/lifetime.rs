@@ -73,6 +73,10 @@ impl State {
         if connection.session.is_connected() {
             self.metrics.clients.connections.dec();
         }
+        if connection.session.is_connecting() {
+            // What was held back until the answer to connect is for nobody: there is no answer.
+            self.connections.drop_queue(key, &mut self.book);
+        }
         self.end_subscriptions(key);
         self.leave_user(key);
     }

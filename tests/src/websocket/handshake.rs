@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use super::WebSocket;
+use crate::tls::TlsClient;
 
 /// The key and its answer are the example of RFC 6455, section 1.3.
 const KEY: &str = "dGhlIHNhbXBsZSBub25jZQ==";
@@ -87,6 +88,23 @@ impl Handshake {
     /// The status and the headers that the request is answered with.
     pub fn answer(&self, address: SocketAddr) -> (u16, String) {
         self.send(address, &[]).read_head()
+    }
+
+    /// Sends the request over TLS.
+    pub fn send_tls(&self, address: SocketAddr, client: &TlsClient) -> WebSocket {
+        let mut socket = WebSocket::dial_tls(address, client);
+        socket.send_bytes(&self.to_bytes(address));
+        socket
+    }
+
+    /// Opens the WebSocket over TLS.
+    ///
+    /// # Panics
+    /// If the server does not agree.
+    pub fn open_tls(&self, address: SocketAddr, client: &TlsClient) -> WebSocket {
+        let mut socket = self.send_tls(address, client);
+        socket.expect_upgrade();
+        socket
     }
 
     /// Opens the WebSocket.
