@@ -26,6 +26,8 @@ use crate::exit::Failure;
 
 /// How the library says that its own side of a call has run out of time.
 const LATE: &str = "Timeout expired";
+/// How the library says that the connection has broken under a call.
+const BROKEN: [&str; 2] = ["h2 protocol error: http2 error", "transport error"];
 
 type Door = InterceptedService<Channel, Key>;
 
@@ -192,6 +194,10 @@ impl ApiClient {
             }
             Code::PermissionDenied => {
                 message.push_str("\nuse a key that has the role: --api-key-file or FANFARE_CLI__API_KEY");
+            }
+            // What a port that speaks TLS says to plain text is no answer to the call.
+            _ if self.endpoint.starts_with("http://") && BROKEN.contains(&status.message()) => {
+                message.push_str("\ndoes the server speak TLS there? Then try https:// in place of http://");
             }
             _ => {}
         }

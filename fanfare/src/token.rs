@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use fanfare_data_plane::TokenKey;
 use jsonwebtoken::{Algorithm, EncodingKey, Header, encode};
 use serde_json::{Map, Value};
 
@@ -152,13 +153,22 @@ fn secret(arguments: &KeyArguments) -> Result<Vec<u8>, Failure> {
             "the configuration has only the public key of {:?}: sign with --private-key-file",
             key.kid
         ))),
-        None if token.hmac_secret_key.is_empty() => Err(Failure::Usage(
-            "the configuration has no client.token.hmac_secret_key; name another key with --private-key-file \
-             or --secret-file"
-                .to_owned(),
-        )),
+        None if token.hmac_secret_key.is_empty() => Err(Failure::Usage(no_secret(&token.keys))),
         None => Ok(token.hmac_secret_key.into()),
     }
+}
+
+/// Why a configuration without a secret for all tokens does not do, and what does.
+fn no_secret(keys: &[TokenKey]) -> String {
+    let kids: Vec<_> = keys.iter().map(|key| key.kid.as_str()).filter(|kid| !kid.is_empty()).collect();
+    let named = if kids.is_empty() {
+        "name another key with".to_owned()
+    } else {
+        format!("name one of its keys with --kid ({}), or another with", kids.join(", "))
+    };
+    format!(
+        "the configuration has no client.token.hmac_secret_key; {named} --private-key-file or --secret-file"
+    )
 }
 
 fn read(path: &Path, option: &str) -> Result<Vec<u8>, Failure> {

@@ -181,5 +181,10 @@ fn a_configuration_names_the_secret_and_the_kid_chooses_among_its_keys() {
     assert!(verifies(&["--kid", "k2"], "second"));
     let empty = Temporary::new("empty", "");
     let error = signed(&["--user", "42", "--config", empty.path()]).unwrap_err();
-    assert!(error.contains("client.token.hmac_secret_key"), "{error}");
+    assert!(error.contains("client.token.hmac_secret_key") && !error.contains("--kid"), "{error}");
+    let text = "[[client.token.keys]]\nkid = \"k1\"\nsecret = \"first\"\n\
+        [[client.token.keys]]\nkid = \"k2\"\nsecret = \"second\"\n";
+    let without = Temporary::new("kids", text);
+    let error = signed(&["--user", "42", "--config", without.path()]).unwrap_err();
+    assert!(error.contains("--kid (k1, k2)"), "{error}");
 }

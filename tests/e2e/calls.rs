@@ -49,16 +49,16 @@ pub(crate) fn text(bytes: &[u8]) -> String {
 }
 
 /// A folder that goes away with the test.
-struct Folder(PathBuf);
+pub(crate) struct Folder(pub(crate) PathBuf);
 
 impl Folder {
-    fn new(name: &str) -> Self {
+    pub(crate) fn new(name: &str) -> Self {
         let folder = std::env::temp_dir().join(format!("fanfare-calls-{}-{name}", std::process::id()));
         fs::create_dir_all(&folder).expect("a temporary folder can be made");
         Self(folder)
     }
 
-    fn write(&self, name: &str, text: &str) -> String {
+    pub(crate) fn write(&self, name: &str, text: &str) -> String {
         let file = self.0.join(name);
         fs::write(&file, text).expect("a temporary file can be written");
         file.to_str().expect("the path is text").to_owned()
@@ -158,6 +158,15 @@ fn tls_to_a_port_without_it_is_told_so() {
     let api = FakeApi::open();
     let output = fanfare(&["nodes", "--endpoint", &format!("https://{}", api.address), "--timeout", "5s"]);
     assert!(text(&output.stderr).contains("does not speak TLS"), "{}", text(&output.stderr));
+}
+
+#[test]
+fn plain_text_to_a_port_with_tls_is_told_so() {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate is made");
+    let identity = Identity::from_pem(made.cert.pem(), made.signing_key.serialize_pem());
+    let api = FakeApi::with_tls(ServerTlsConfig::new().identity(identity));
+    let output = fanfare(&["nodes", "--endpoint", &format!("http://{}", api.address), "--timeout", "5s"]);
+    assert!(text(&output.stderr).contains("does the server speak TLS"), "{}", text(&output.stderr));
 }
 
 #[test]

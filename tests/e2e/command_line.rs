@@ -8,7 +8,7 @@ use fanfare_tests::sandbox::Sandbox;
 use fanfare_tests::websocket::WebSocket;
 use serde_json::json;
 
-use crate::calls::{command, fanfare, text};
+use crate::calls::{Folder, command, fanfare, text};
 
 #[test]
 fn serve_without_a_configuration_names_the_two_ways_on() {
@@ -87,6 +87,31 @@ fn the_example_configuration_is_good() {
     let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/fanfare.toml");
     let output = fanfare(&["config", "check", "--config", example]);
     assert!(output.status.success(), "{}", text(&output.stderr));
+}
+
+/// With the files that it names, whose paths are relative to the folder in which the binary is started.
+#[test]
+fn the_example_for_production_is_good_in_a_folder_with_its_files() {
+    let example = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/examples/production.toml");
+    let folder = Folder::new("production");
+    let check = || {
+        let mut command = command(&["config", "check", "--config", example]);
+        command.current_dir(&folder.0).output().expect("the binary runs")
+    };
+    for name in ["tls", "secrets"] {
+        std::fs::create_dir(folder.0.join(name)).expect("a folder can be made");
+    }
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).expect("a certificate is made");
+    folder.write("tls/server.pem", &made.cert.pem());
+    folder.write("tls/server.key", &made.signing_key.serialize_pem());
+    folder.write("secrets/token-2026-11", "a-secret-for-tokens\n");
+    folder.write("secrets/api-shop", "the-key-of-the-shop\n");
+    let missing = check();
+    assert_eq!(missing.status.code(), Some(2));
+    assert!(text(&missing.stderr).contains("secrets/api-on-call"), "{}", text(&missing.stderr));
+    folder.write("secrets/api-on-call", "the-key-of-who-is-on-call\n");
+    let good = check();
+    assert!(good.status.success(), "{}", text(&good.stderr));
 }
 
 #[test]

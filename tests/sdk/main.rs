@@ -8,3 +8,4 @@ mod program;
 mod sessions;
 mod stand_in;
 mod tls;
+mod tutorial;

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead, BufReader, Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
+use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -105,8 +106,25 @@ impl Sandbox {
         let number = FILES.fetch_add(1, Ordering::Relaxed);
         let file = std::env::temp_dir().join(format!("fanfare-{}-{number}.toml", std::process::id()));
         std::fs::write(&file, text).expect("a temporary file can be written");
+        let sandbox = Self::serve(&std::env::temp_dir(), &file);
+        std::fs::remove_file(&file).expect("the temporary file is still there");
+        sandbox
+    }
+
+    /// Starts `fanfare serve --config` in a folder, with a file there, on free ports.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn configured_in(folder: &Path, file: &Path) -> Self {
+        let sandbox = Self::serve(folder, file);
+        sandbox.wait_until_ready();
+        sandbox
+    }
+
+    fn serve(folder: &Path, file: &Path) -> Self {
         let mut command = Command::new(binary());
-        command.arg("serve").arg("--config").arg(&file).args(["--set", "telemetry.log_format=json"]);
+        command.current_dir(folder).arg("serve").arg("--config").arg(file);
+        command.args(["--set", "telemetry.log_format=json"]);
         let sections = ["client.", "api.", "cluster.", "control_plane.admin_", "data_plane.admin_"];
         for section in sections {
             command.arg("--set").arg(format!("{section}address=127.0.0.1:0"));
@@ -119,7 +137,6 @@ impl Sandbox {
         std::thread::spawn(move || std::io::copy(&mut log, &mut std::io::sink()));
         let address =
             |fields: &Value, key: &str| fields[key].as_str().and_then(|text| text.parse().ok()).expect(key);
-        std::fs::remove_file(&file).expect("the temporary file is still there");
         Self {
             process,
             clients: address(&data, "client_address"),
