@@ -165,7 +165,14 @@ impl Certificate {
         let key = PrivateKeyDer::from_pem_file(&files.key_file);
         let key = key.map_err(|error| bad_file(&files.key_file, error))?;
         let key = CertifiedKey::from_der(chain, key, &ring::default_provider());
-        let key = Arc::new(key.map_err(|error| bad_file(&files.certificate_file, error))?);
+        let key = key.map_err(|error| match error {
+            rustls::Error::InconsistentKeys(_) => {
+                let certificate = files.certificate_file.display();
+                bad_file(&files.key_file, format!("it is not the key of {certificate}"))
+            }
+            error => bad_file(&files.certificate_file, error),
+        });
+        let key = Arc::new(key?);
         Ok(Self { end, key })
     }
 

@@ -91,6 +91,11 @@ fn certificates_are_read_anew_and_bad_ones_change_nothing() {
     let (_, new) = folder.certificate("one", "a.example");
     tls.reload(&files).unwrap();
     assert!(shake_hands(&tls, &new, "a.example") && !shake_hands(&tls, &old, "a.example"));
+    let (other, _) = folder.certificate("other", "b.example");
+    let mixed = CertificateFiles { key_file: other.key_file, ..files.certificates[0].clone() };
+    let error = tls.reload(&TlsConfig { certificates: vec![mixed], ..Default::default() }).unwrap_err();
+    let error = error.to_string();
+    assert!(error.contains("other.key: it is not the key of") && error.contains("one.pem"), "{error}");
     folder.write("one.pem", "nonsense");
     let error = tls.reload(&files).unwrap_err().to_string();
     assert!(error.contains("one.pem"), "{error}");

@@ -225,7 +225,15 @@ fn open_doors(
     tasks: &Tasks,
 ) -> Result<(Arc<Rules>, Doors), StartError> {
     let client = &config.client;
-    let admission = Arc::new(Admission::new(client, files_for_sockets(), metrics.clients.clone()));
+    let files = files_for_sockets();
+    if client.connection_limit > files {
+        warn!(
+            limit = client.connection_limit,
+            files,
+            "client.connection_limit is more than the process has files for: raise its limit of open files"
+        );
+    }
+    let admission = Arc::new(Admission::new(client, files, metrics.clients.clone()));
     if let Some(limit) = memory::limit(config.memory_limit) {
         tasks.spawn("memory", until(tasks.stopping(), memory::watch(limit, admission.clone())));
     }

@@ -57,7 +57,10 @@ pub(crate) fn revoke(arguments: &RevokeArguments) -> Result<(), Failure> {
     match call.output {
         Output::Table => {
             print::pairs(&[("revoked", format!("until {until}"))])?;
-            print_outcome("disconnected", answer.outcome)
+            match arguments.disconnect {
+                true => print_outcome("disconnected", answer.outcome),
+                false => Ok(()),
+            }
         }
         Output::Json => print::json("RevokeTokensResponse", &answer),
     }
