@@ -35,6 +35,7 @@ check: for-checks binary ## Check format, lints, documentation, the rules of the
 	$(CARGO) clippy --profile ci --workspace --all-targets -- -D warnings
 	RUSTDOCFLAGS='-D warnings' $(CARGO) doc --profile ci --workspace --no-deps
 	FANFARE_BIN='$(FANFARE_BIN)' $(CARGO) test --profile ci --package fanfare-tests --test tidy
+	$(CARGO) metadata --locked --manifest-path fuzz/Cargo.toml --format-version 1 > /dev/null
 	'$(TOOLS)/buf' lint
 	'$(TOOLS)/cargo-deny' check bans licenses sources
 
