@@ -21,7 +21,19 @@ use crate::config::{self, Config};
 const INTERVAL: Duration = Duration::from_secs(2);
 
 /// The keys that count while the server runs.
-const RELOADED: [(&str, &str); 4] = [("api", "keys"), ("api", "tls"), ("client", "token"), ("client", "tls")];
+const RELOADED: [&str; 11] = [
+    "api.keys",
+    "api.tls",
+    "client.tls",
+    "client.token.audience",
+    "client.token.ecdsa_public_key",
+    "client.token.eddsa_public_key",
+    "client.token.hmac_secret_key",
+    "client.token.issuer",
+    "client.token.keys",
+    "client.token.leeway",
+    "client.token.rsa_public_key",
+];
 
 /// When the files have changed last, as far as they are there.
 type Versions = BTreeMap<PathBuf, Option<(SystemTime, u64)>>;
@@ -90,8 +102,11 @@ fn versions(source: &ServeArguments, config: &Config) -> Versions {
 /// The configuration without what is read anew.
 fn what_stays(config: &Config) -> Option<Table> {
     let mut table = Table::try_from(config).ok()?;
-    for (section, key) in RELOADED {
-        table.get_mut(section)?.as_table_mut()?.remove(key);
+    for path in RELOADED {
+        let (section, key) = path.rsplit_once('.')?;
+        let section =
+            section.split('.').try_fold(&mut table, |table, name| table.get_mut(name)?.as_table_mut());
+        section?.remove(key);
     }
     Some(table)
 }
@@ -108,7 +123,7 @@ mod tests {
         config.client.token.hmac_secret_key = "another".to_owned();
         config.api.keys.push(fanfare_control_plane::ApiKeyConfig::default());
         assert_eq!(what_stays(&config), before);
-        config.client.channel_limit = 5;
-        assert_ne!(what_stays(&config), before);
+        config.client.token.jwks_public_endpoint = "https://other".to_owned();
+        assert_ne!(what_stays(&config), before, "it is read by a task that has started with it");
     }
 }
