@@ -8,8 +8,10 @@ mod guard;
 mod handshakes;
 pub(crate) mod keys;
 mod methods;
+pub(crate) mod opening;
 mod push_service;
 mod push_stream;
+mod receipt;
 mod status;
 
 pub(crate) use cluster_service::ClusterApi;

@@ -20,5 +20,6 @@ mod router;
 mod start;
 
 pub use api::keys::InvalidKey;
-pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, InvalidApi, Role};
+pub use api::opening::InvalidApi;
+pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, Role};
 pub use start::{ControlPlane, StartError};

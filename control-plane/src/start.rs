@@ -15,8 +15,9 @@ use tracing::{info, warn};
 
 use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
+use crate::api::opening::InvalidApi;
 use crate::api::{ClusterApi, ConnectionApi, Door, PushApi};
-use crate::config::{ApiConfig, ControlPlaneConfig, InvalidApi};
+use crate::config::{ApiConfig, ControlPlaneConfig};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;

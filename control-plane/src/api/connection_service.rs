@@ -19,7 +19,7 @@ use foldhash::fast::FixedState;
 use tonic::{Request, Response, Status};
 
 use super::deadline::time_left;
-use super::push_service::gaps;
+use super::receipt::gaps;
 use crate::inspections::Inspections;
 use crate::links::Links;
 use crate::operation::{Operation, parse_connection, parse_revocation, unix_seconds};

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use fanfare_cluster::channel::Namespaces;
-use fanfare_cluster::member::MemberId;
 use fanfare_proto::v1::publish_result::Result as OneResult;
 use fanfare_proto::v1::push_service_server::PushService;
 use fanfare_proto::v1::{
-    BroadcastRequest, BroadcastResponse, GapReason, NodeGap, PublishRequest, PublishResponse, PublishResult,
-    PublishStreamRequest, PublishStreamResponse, Receipt,
+    BroadcastRequest, BroadcastResponse, PublishRequest, PublishResponse, PublishResult,
+    PublishStreamRequest, PublishStreamResponse,
 };
 use futures_util::StreamExt as _;
 use futures_util::future::join_all;
@@ -18,6 +17,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use super::deadline::time_left;
 use super::push_stream;
+use super::receipt::answer;
 use super::status::to_message;
 use crate::metrics::Metrics;
 use crate::push::{Content, Push, Target, parse_wait};
@@ -133,24 +133,4 @@ impl PushService for PushApi {
             Err(refusal) => Err(self.refuse(refusal)),
         }
     }
-}
-
-/// What is answered to a push that was accepted.
-pub(crate) fn answer(receipt: router::Receipt) -> PublishResponse {
-    let receipt = Receipt {
-        nodes_asked: receipt.nodes_asked as u32,
-        written: receipt.counts.written,
-        pending: receipt.counts.pending,
-        cut: receipt.counts.cut,
-        user_offline: receipt.user_offline,
-        complete: receipt.gaps.is_empty(),
-        gaps: gaps(receipt.gaps),
-    };
-    PublishResponse { receipt: Some(receipt), ..Default::default() }
-}
-
-/// The nodes whose part is missing.
-pub(crate) fn gaps(gaps: Vec<(MemberId, GapReason)>) -> Vec<NodeGap> {
-    let gap = |(node, reason): (MemberId, GapReason)| NodeGap { node: node.into(), reason: reason.into() };
-    gaps.into_iter().map(gap).collect()
 }

@@ -11,7 +11,7 @@ use futures_util::stream::FuturesUnordered;
 use futures_util::{FutureExt as _, Stream, StreamExt as _};
 use prost::Message as _;
 
-use super::push_service::answer;
+use super::receipt::answer;
 use super::status::to_message;
 use crate::metrics::Metrics;
 use crate::push::Push;

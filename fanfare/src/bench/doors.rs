@@ -5,10 +5,9 @@ use std::path::PathBuf;
 use anyhow::{Context as _, Result, ensure};
 use tokio::runtime::Runtime;
 
-use super::measure::{micros, settled_memory};
 use super::part::{OTHER_CORE, Part, bench_clients};
 use super::server::Server;
-use super::usage::cpu_time;
+use super::usage::{cpu_time, micros, settled_memory};
 use crate::cli::BenchArguments;
 
 /// Clients to warm up before anything counts.

@@ -13,7 +13,7 @@ use super::doors::{self, Doors};
 use super::part::{OTHER_CORE, Part, bench_clients};
 use super::pushes::{self, Pushes};
 use super::server::Server;
-use super::usage::{cpu_time, memory};
+use super::usage::{SETTLE, cpu_time, micros, settled_memory};
 use crate::cli::BenchArguments;
 use crate::client::ApiClient;
 
@@ -24,14 +24,10 @@ const SINGLE: &str = "single";
 pub(super) const IN_FLIGHT: usize = 16;
 /// A frame's header in front of a message of this size.
 pub(super) const FRAME_HEADER: usize = 4;
-/// How long a push may take.
-pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 /// Pushes to warm up before anything counts.
 const WARM_UP: usize = 20;
 /// How long the server and the bare loop take turns for.
 const ROUND: Duration = Duration::from_secs(1);
-/// How long memory may take to settle: the allocator gives pages back within ten seconds.
-const SETTLE: Duration = Duration::from_secs(12);
 
 /// Push to receipt, in microseconds.
 #[derive(Clone, Copy, Debug, Default)]
@@ -246,17 +242,6 @@ fn clients(connections: usize, target: SocketAddr, channel: &str) -> Result<Part
     Ok(clients)
 }
 
-/// Memory when it does not shrink any more.
-pub(super) fn settled_memory(pid: u32) -> Result<u64> {
-    let started = Instant::now();
-    let mut lowest = memory(pid)?;
-    while started.elapsed() < SETTLE {
-        lowest = lowest.min(memory(pid)?);
-        std::thread::park_timeout(Duration::from_millis(200));
-    }
-    Ok(lowest)
-}
-
 /// The pusher must not take the server's core.
 fn pin_self() -> Result<()> {
     let pid = std::process::id().to_string();
@@ -265,8 +250,4 @@ fn pin_self() -> Result<()> {
     let pinned = pinned.context("cannot choose a core: is taskset installed?")?;
     ensure!(pinned.status.success(), "cannot choose a core: {}", String::from_utf8_lossy(&pinned.stderr));
     Ok(())
-}
-
-pub(super) fn micros(duration: Duration) -> f64 {
-    duration.as_secs_f64() * 1e6
 }

@@ -12,9 +12,8 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
-use super::measure::{PATIENCE, micros};
-use super::server::Server;
-use super::usage::cpu_time;
+use super::server::{PATIENCE, Server};
+use super::usage::{cpu_time, micros};
 use crate::cli::BenchArguments;
 use crate::client::ApiClient;
 

@@ -1,17 +1,20 @@
 //! The server that is measured: `fanfare serve --dev` on a core of its own.
 
 use std::net::SocketAddr;
+use std::time::Duration;
 
 use anyhow::Result;
 use tokio::runtime::Runtime;
 
-use super::measure::PATIENCE;
 use super::part::{Part, SERVER_CORE};
 use crate::client::ApiClient;
 use crate::endpoint::ApiEndpoint;
 
 /// Clients that share a busy core may answer pings late; that is not what is measured.
 const PATIENT: &str = "client.pong_timeout=20s";
+
+/// How long a push may take.
+pub(super) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A server with its pusher.
 pub(super) struct Server {

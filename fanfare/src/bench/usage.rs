@@ -1,8 +1,11 @@
 //! What a process has used so far, as the kernel counts it.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
+
+/// How long memory may take to settle: the allocator gives pages back within ten seconds.
+pub(super) const SETTLE: Duration = Duration::from_secs(12);
 
 /// CPU time of all threads of a process that live. Only for processes whose threads do not end meanwhile.
 pub(super) fn cpu_time(pid: u32) -> Result<Duration> {
@@ -16,10 +19,26 @@ pub(super) fn cpu_time(pid: u32) -> Result<Duration> {
 }
 
 /// Resident memory of a process, in bytes.
-pub(super) fn memory(pid: u32) -> Result<u64> {
+fn memory(pid: u32) -> Result<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).context("the process has ended")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
     let kibibytes =
         line.and_then(|line| line.split_whitespace().next()).and_then(|word| word.parse::<u64>().ok());
     Ok(kibibytes.context("the kernel does not tell memory (VmRSS)")? * 1024)
+}
+
+/// Memory when it does not shrink any more.
+pub(super) fn settled_memory(pid: u32) -> Result<u64> {
+    let started = Instant::now();
+    let mut lowest = memory(pid)?;
+    while started.elapsed() < SETTLE {
+        lowest = lowest.min(memory(pid)?);
+        std::thread::park_timeout(Duration::from_millis(200));
+    }
+    Ok(lowest)
+}
+
+/// A cost as it is told.
+pub(super) fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
 }
