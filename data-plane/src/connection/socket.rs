@@ -82,9 +82,7 @@ impl Socket {
     /// Ends the socket: for writing, so that the peer sees the end, or for both, so that its own task does.
     pub(crate) fn shut_down(&mut self, how: Shutdown) {
         if let Self::Tls(socket) = self {
-            socket.tls.send_close_notify();
-            // A peer that does not take it sees the end of the socket.
-            let _ = socket.flush();
+            socket.say_end();
         }
         // A socket that is not connected any more needs no end.
         let _ = socket2::SockRef::from(self.stream()).shutdown(how);
@@ -94,13 +92,17 @@ impl Socket {
 /// The peer shall see an end that was meant, and not take it for one that somebody has cut short.
 impl Drop for TlsSocket {
     fn drop(&mut self) {
-        self.tls.send_close_notify();
-        // A peer that does not take it sees the end of the socket.
-        let _ = self.flush();
+        self.say_end();
     }
 }
 
 impl TlsSocket {
+    fn say_end(&mut self) {
+        self.tls.send_close_notify();
+        // A peer that does not take it sees the end of the socket.
+        let _ = self.flush();
+    }
+
     fn try_write(&mut self, bytes: &[u8]) -> Result<usize> {
         if self.sealed == 0 {
             self.tls.writer().write_all(bytes)?;

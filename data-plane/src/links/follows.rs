@@ -227,7 +227,7 @@ impl Follows {
     /// The shards that get a publication of the channel.
     pub(crate) fn shards(&self, channel: &ChannelName) -> impl Iterator<Item = ShardIndex> + use<> {
         let joined = self.channels.get(channel).map_or(0, |followed| followed.joined);
-        (0..64).filter(move |shard| joined & (1 << shard) != 0).map(ShardIndex)
+        shards_in(joined)
     }
 
     /// The shards that have joined the channel or wait for it.
@@ -236,7 +236,7 @@ impl Follows {
         let shards = followed.map_or(0, |followed| {
             followed.waiting.iter().fold(followed.joined, |shards, waiting| shards | 1 << waiting.shard.0)
         });
-        (0..64).filter(move |shard| shards & (1 << shard) != 0).map(ShardIndex)
+        shards_in(shards)
     }
 
     /// Time has passed: gives up joins that have waited too long, unfollows what nobody wants.
@@ -307,6 +307,11 @@ impl Follows {
             actions.push(Action::CaughtUp { replica: replica.clone(), number: self.placement.number() });
         }
     }
+}
+
+/// The shards of a set.
+fn shards_in(set: u64) -> impl Iterator<Item = ShardIndex> {
+    (0..64).filter(move |shard| set & (1 << shard) != 0).map(ShardIndex)
 }
 
 #[cfg(test)]

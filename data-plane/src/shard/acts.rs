@@ -67,8 +67,7 @@ impl State {
     fn members(&mut self, channel: &ChannelName) -> Vec<SlotKey> {
         let Some(number) = self.hub.find(channel.as_str()) else { return Vec::new() };
         let swept = self.hub.deliver_all(number, &mut self.connections, &mut self.book);
-        self.metrics.deliveries.deliveries.inc_by(swept.deliveries);
-        self.metrics.deliveries.bytes.inc_by(swept.bytes);
+        self.count(swept);
         let slots = self.hub.slots(number).into_iter();
         let mut keys: Vec<SlotKey> = slots.filter_map(|slot| self.connections.key_of(slot)).collect();
         keys.extend(self.hub.waiting(number));

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 /// The grain of all time-outs of connections.
-pub(crate) const TICKS_PER_SECOND: u32 = 10;
 pub(crate) const TICK: Duration = Duration::from_millis(100);
+pub(crate) const TICKS_PER_SECOND: u32 = 1_000 / TICK.subsec_millis();
 
 /// The loop of a shard comes round far more often than this. If it did not, the process was stopped, or
 /// its machine was: clients could not be read meanwhile, and must not be punished for it.

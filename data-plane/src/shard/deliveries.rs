@@ -114,7 +114,12 @@ impl State {
 
     /// Goes on with what is to be delivered.
     pub(crate) fn sweep(&mut self) {
-        let Swept { deliveries, bytes } = self.hub.sweep(SWEEP_STEP, &mut self.connections, &mut self.book);
+        let swept = self.hub.sweep(SWEEP_STEP, &mut self.connections, &mut self.book);
+        self.count(swept);
+    }
+
+    /// Counts what has been delivered.
+    pub(super) fn count(&self, Swept { deliveries, bytes }: Swept) {
         self.metrics.deliveries.deliveries.inc_by(deliveries);
         self.metrics.deliveries.bytes.inc_by(bytes);
     }

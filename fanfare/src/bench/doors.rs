@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result};
 use tokio::runtime::Runtime;
 
-use super::part::{OTHER_CORE, Part, bench_clients};
+use super::part::Part;
 use super::server::Server;
 use super::usage::{cpu_time, micros, settled_memory};
 use crate::cli::BenchArguments;
@@ -25,11 +25,11 @@ pub(super) struct Doors {
 pub(super) fn measure(arguments: &BenchArguments, runtime: &Runtime) -> Result<Doors> {
     let mut doors = Doors::default();
     let server = Server::start(arguments.shards, &[], runtime)?;
-    drop(clients(WARM_UP, &server, &["--channel=warm".to_owned()])?);
+    drop(Part::clients(WARM_UP, server.clients, &["--channel=warm".to_owned()])?);
     let tokens = ["--tokens".to_owned()];
     for figure in [&mut doors.new_token_cpu_us, &mut doors.known_token_cpu_us] {
         let before = cpu_time(server.part.pid())?;
-        let crowd = clients(arguments.connections, &server, &tokens)?;
+        let crowd = Part::clients(arguments.connections, server.clients, &tokens)?;
         *figure = micros(cpu_time(server.part.pid())? - before) / arguments.connections as f64;
         drop(crowd);
         // Its leaving is no part of the next one's coming.
@@ -39,22 +39,14 @@ pub(super) fn measure(arguments: &BenchArguments, runtime: &Runtime) -> Result<D
     let certificate = Certificate::make()?;
     let server = Server::start(arguments.shards, &[certificate.setting()], runtime)?;
     let tls = ["--channel=tls".to_owned(), format!("--root={}", certificate.file.display())];
-    drop(clients(WARM_UP, &server, &tls)?);
+    drop(Part::clients(WARM_UP, server.clients, &tls)?);
     let (empty, before) = (settled_memory(server.part.pid())?, cpu_time(server.part.pid())?);
-    let crowd = clients(arguments.connections, &server, &tls)?;
+    let crowd = Part::clients(arguments.connections, server.clients, &tls)?;
     doors.tls_cpu_us = micros(cpu_time(server.part.pid())? - before) / arguments.connections as f64;
     let bytes = settled_memory(server.part.pid())?.saturating_sub(empty);
     doors.tls_bytes = bytes as f64 / arguments.connections as f64;
     drop(crowd);
     Ok(doors)
-}
-
-fn clients(count: usize, server: &Server, manner: &[String]) -> Result<Part> {
-    let mut words = bench_clients(count, server.clients);
-    words.extend_from_slice(manner);
-    let mut clients = Part::start(OTHER_CORE, &words)?;
-    ensure!(clients.line()? == "ready", "the clients are not ready");
-    Ok(clients)
 }
 
 /// A certificate for this machine, in files that go away with it.

@@ -1,6 +1,5 @@
 //! The measurements, in turn: memory and connects, one subscriber, fan-out one at a time and sixteen in flight.
 
-use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
@@ -10,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::bare_loop::BareLoop;
 use super::doors::{self, Doors};
-use super::part::{OTHER_CORE, Part, bench_clients};
+use super::part::{OTHER_CORE, Part};
 use super::pushes::{self, Pushes};
 use super::server::Server;
 use super::usage::{SETTLE, cpu_time, micros, settled_memory};
@@ -90,7 +89,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
 
 fn measure_server(arguments: &BenchArguments, runtime: &Runtime, figures: &mut Figures) -> Result<()> {
     let mut server = Server::start(arguments.shards, &[], runtime)?;
-    let single = clients(1, server.clients, SINGLE)?;
+    let single = Part::clients(1, server.clients, &[format!("--channel={SINGLE}")])?;
     let size = arguments.size;
     let load = Load { channel: SINGLE, subscribers: 1, in_flight: 1, size };
     server.push_for(runtime, load, Duration::from_secs(1))?;
@@ -99,7 +98,7 @@ fn measure_server(arguments: &BenchArguments, runtime: &Runtime, figures: &mut F
 
     let empty = settled_memory(server.part.pid())?;
     let cpu = cpu_time(server.part.pid())?;
-    let mut crowd = clients(arguments.connections, server.clients, CROWD)?;
+    let mut crowd = Part::clients(arguments.connections, server.clients, &[format!("--channel={CROWD}")])?;
     let per_connection = |bytes: u64| bytes.saturating_sub(empty) as f64 / arguments.connections as f64;
     figures.connect_cpu_us = micros(cpu_time(server.part.pid())? - cpu) / arguments.connections as f64;
     figures.bytes_idle = per_connection(settled_memory(server.part.pid())?);
@@ -231,15 +230,6 @@ fn request(channel: &str, size: usize) -> PublishRequest {
         wait_for: WaitFor::Written.into(),
         ..Default::default()
     }
-}
-
-/// Starts clients and waits until all have subscribed.
-fn clients(connections: usize, target: SocketAddr, channel: &str) -> Result<Part> {
-    let mut words = bench_clients(connections, target);
-    words.push(format!("--channel={channel}"));
-    let mut clients = Part::start(OTHER_CORE, &words)?;
-    ensure!(clients.line()? == "ready", "the clients are not ready");
-    Ok(clients)
 }
 
 /// The pusher must not take the server's core.

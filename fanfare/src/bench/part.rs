@@ -35,6 +35,15 @@ impl Part {
         Ok(Self { process, input, output: BufReader::new(output) })
     }
 
+    /// Starts client sides of connections, each of which goes by `manner`, and waits until all are there.
+    pub(super) fn clients(connections: usize, target: SocketAddr, manner: &[String]) -> Result<Self> {
+        let mut words = bench_clients(connections, target);
+        words.extend_from_slice(manner);
+        let mut clients = Self::start(OTHER_CORE, &words)?;
+        ensure!(clients.line()? == "ready", "the clients are not ready");
+        Ok(clients)
+    }
+
     pub(super) fn pid(&self) -> u32 {
         self.process.id()
     }
