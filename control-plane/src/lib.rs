@@ -2,6 +2,7 @@
 
 mod api;
 mod config;
+mod history;
 mod inspections;
 mod journal;
 mod link_service;

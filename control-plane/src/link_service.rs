@@ -168,7 +168,7 @@ impl LinkApi {
     async fn take(&self, link: &Link, message: open_request::Message) {
         use open_request::Message;
         match message {
-            Message::Follow(link::Follow { channel }) => match ChannelName::parse(&channel) {
+            Message::Follow(link::Follow { channel, .. }) => match ChannelName::parse(&channel) {
                 Ok(name) if self.router.owns(&name) => self.owners.follow(link.session(), name).await,
                 _ => refuse(link, channel, 0),
             },
@@ -187,6 +187,13 @@ impl LinkApi {
             Message::Inspected(inspected) => self.inspections.answer(link.session(), inspected),
             // The node's placement is of use once there are several replicas.
             Message::Placement(_) => {}
+            // Next to be built.
+            Message::Recover(_)
+            | Message::ReadHistory(_)
+            | Message::Enter(_)
+            | Message::Exit(_)
+            | Message::ReadPresence(_)
+            | Message::ConnectionsListed(_) => {}
         }
     }
 

@@ -280,7 +280,7 @@ impl Driver {
             Mail::CaughtUp(session) => self.owner.caught_up(session),
             Mail::Unfollow(session, channel) => self.owner.unfollow(session, &channel),
             Mail::Follow(session, channel) => {
-                let following = link::Following { channel: channel.as_str().to_owned() };
+                let following = link::Following { channel: channel.as_str().to_owned(), position: None };
                 if self.owner.follow(session, channel) {
                     self.send(session, open_response::Message::Following(following));
                 }
@@ -329,6 +329,7 @@ impl Driver {
                 receipt,
                 receipt_within_ms,
                 exclude: publish.exclude,
+                epoch: 0,
             };
             for link in others {
                 link.send(open_response::Message::Deliver(deliver.clone()));

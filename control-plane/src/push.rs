@@ -148,7 +148,7 @@ impl Content {
                 return Err(invalid("message", "a push to one connection has no tags and excludes nobody"));
             }
         }
-        let publication = link::Publication { data, tags: self.tags.clone(), publisher: None };
+        let publication = link::Publication { data, tags: self.tags.clone(), ..Default::default() };
         Ok(Push { target, publication, exclude: self.exclude.clone(), rate_limit, wait })
     }
 

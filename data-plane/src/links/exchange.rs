@@ -158,7 +158,7 @@ impl Exchange {
         match message {
             Message::Deliver(deliver) => self.deliver(&replica, session, deliver).await,
             Message::DeliverConnection(deliver) => self.deliver_connection(&replica, session, deliver).await,
-            Message::Following(link::Following { channel }) => {
+            Message::Following(link::Following { channel, .. }) => {
                 if let Ok(channel) = ChannelName::parse(&channel) {
                     let mut actions = Vec::new();
                     self.follows.following(&replica, &channel, &mut actions);
@@ -181,6 +181,14 @@ impl Exchange {
                 self.setup.rules.revocations.add(revocations);
             }
             Message::Welcome(_) => {}
+            // Next to be built.
+            Message::Recovered(_)
+            | Message::HistoryRead(_)
+            | Message::Joined(_)
+            | Message::Left(_)
+            | Message::PresenceRead(_)
+            | Message::ListConnections(_)
+            | Message::Top(_) => {}
         }
     }
 
@@ -304,7 +312,10 @@ impl Exchange {
             match action {
                 Action::Follow { replica, channel } => {
                     let channel = channel.as_str().to_owned();
-                    self.say(&replica, open_request::Message::Follow(link::Follow { channel }));
+                    self.say(
+                        &replica,
+                        open_request::Message::Follow(link::Follow { channel, position: None }),
+                    );
                 }
                 Action::Unfollow { replica, channel } => {
                     let channel = channel.as_str().to_owned();
