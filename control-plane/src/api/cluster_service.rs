@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::owners::Owners;
+    use crate::owners::{Owners, OwnersSetup};
 
     async fn api(ids: &[&str]) -> ClusterApi {
         let registry = MemoryRegistry::default();
@@ -109,7 +109,7 @@ mod tests {
         }
         let metrics = Metrics::default();
         let links = Arc::new(Links::new(1 << 20, metrics.clone()));
-        let owners = Owners::start(1, 1 << 20, &metrics, &Default::default());
+        let owners = Owners::start(&OwnersSetup::in_memory(1 << 20, Default::default()), &Default::default());
         let me = "replica".parse().unwrap();
         let router = Router::new(me, owners, links.clone(), Arc::default(), registry.watch());
         ClusterApi { router: Arc::new(router), links }
