@@ -1,11 +1,13 @@
 //! The public gRPC API of a replica.
 
+mod asked;
 mod cluster_service;
 mod connection_service;
 mod deadline;
 pub(crate) mod edge;
 mod guard;
 mod handshakes;
+mod history_service;
 pub(crate) mod keys;
 mod methods;
 pub(crate) mod opening;
@@ -17,4 +19,5 @@ mod status;
 pub(crate) use cluster_service::ClusterApi;
 pub(crate) use connection_service::ConnectionApi;
 pub(crate) use guard::Door;
+pub(crate) use history_service::HistoryApi;
 pub(crate) use push_service::PushApi;
