@@ -7,6 +7,7 @@ mod inspections;
 mod journal;
 mod link_service;
 mod links;
+mod members;
 mod metrics;
 mod operation;
 mod owner;
