@@ -96,6 +96,8 @@ pub struct ControlPlaneConfig {
     pub owners: usize,
     /// Bytes that may wait on the link to one node before it is cut.
     pub link_queue_bytes: usize,
+    /// When users are offline.
+    pub presence: crate::presence::PresenceConfig,
     /// The options of channels.
     pub channels: Arc<Namespaces>,
 }

@@ -22,9 +22,9 @@ use leaves::{Leave, Leaves};
 use roster::{Entered, Member, Roster};
 use sources::Sources;
 use users::Users;
-use watches::Watches;
+use watches::{Noted, Watches};
 
-pub(crate) use looks::{Counts, MemberView, Page, Pulled, Told, UserView};
+pub(crate) use looks::{Counts, MemberView, Pulled, Told, UserView};
 pub(crate) use roster::Infos;
 pub(crate) use sources::Coverage;
 pub(crate) use users::TooManySubscriptions;
@@ -183,11 +183,11 @@ impl Members {
             Entered::Known(before) => {
                 self.sources.subtract(before.session);
                 if (&before.user, &before.infos) != (&member.user, &member.infos) {
-                    self.member_changed(channel, id, &member, true);
+                    self.member_changed(channel, (id, &member), true, now);
                 }
             }
             Entered::New => {
-                self.member_changed(channel, id, &member, true);
+                self.member_changed(channel, (id, &member), true, now);
                 let is_back = self.leaves.take_back(channel, &member.user, now.instant);
                 if !again && !is_back {
                     self.tell(channel, id, &member, true);
@@ -234,10 +234,7 @@ impl Members {
         while self.sources.is_settled()
             && let Some(channel) = self.users.next_offline(now)
         {
-            if self.watches.care_about(&channel) {
-                let user = self.user(&channel);
-                self.watches.changed(&channel, Change::User(user));
-            }
+            self.user_changed(channel, now);
         }
         self.wake();
     }
@@ -249,6 +246,11 @@ impl Members {
         others.into_iter().chain([offline]).flatten().min()
     }
 
+    /// How many members all channels have.
+    pub(crate) fn len(&self) -> usize {
+        self.sources.members()
+    }
+
     /// What has to be done, in order.
     pub(crate) fn actions(&mut self) -> Vec<Action> {
         std::mem::take(&mut self.actions)
@@ -256,9 +258,8 @@ impl Members {
 
     fn user_entered(&mut self, channel: &ChannelName, member: &Member, now: Moment) {
         let joined_at_ms = member.joined_at_ms.min(now.unix_ms);
-        if self.users.entered(channel, joined_at_ms) && self.watches.care_about(channel) {
-            let user = self.user(channel);
-            self.watches.changed(channel, Change::User(user));
+        if self.users.entered(channel, joined_at_ms) {
+            self.user_changed(channel.clone(), now);
         }
     }
 
@@ -313,7 +314,7 @@ impl Members {
                 self.users.left(channel, now);
             }
         }
-        self.member_changed(channel, id, &member, false);
+        self.member_changed(channel, (id, &member), false, now);
         match tells {
             None => {}
             Some(Duration::ZERO) if !later => self.tell(channel, id, &member, false),
@@ -326,12 +327,25 @@ impl Members {
         self.sources.subtract(member.session);
     }
 
-    fn member_changed(&mut self, channel: &ChannelName, id: ConnectionId, member: &Member, is_here: bool) {
+    fn member_changed(
+        &mut self,
+        channel: &ChannelName,
+        (id, member): (ConnectionId, &Member),
+        is_here: bool,
+        now: Moment,
+    ) {
         // Those who watch a user want to know whether it is online, and not of its connections.
         if !channel.is_personal() && self.watches.care_about(channel) {
             let view = self.view(member);
             let change = if is_here { Change::Joined(id, view) } else { Change::Left(id, view) };
-            self.watches.changed(channel, change);
+            self.watches.changed(Noted { channel: channel.clone(), change, at_ms: now.unix_ms });
+        }
+    }
+
+    fn user_changed(&mut self, channel: ChannelName, now: Moment) {
+        if self.watches.care_about(&channel) {
+            let change = Change::User(self.user(&channel));
+            self.watches.changed(Noted { channel, change, at_ms: now.unix_ms });
         }
     }
 

@@ -131,9 +131,9 @@ fn in_words(told: &Told) -> String {
     match told {
         Told::Begin(channel, occasion) => format!("begin {channel} {occasion:?}"),
         Told::End(channel) => format!("end {channel}"),
-        Told::Change(channel, Change::Joined(_, member)) => format!("{channel}: {} joined", member.user),
-        Told::Change(channel, Change::Left(_, member)) => format!("{channel}: {} left", member.user),
-        Told::Change(_, Change::User(user)) => {
+        Told::Change(channel, Change::Joined(_, member), _) => format!("{channel}: {} joined", member.user),
+        Told::Change(channel, Change::Left(_, member), _) => format!("{channel}: {} left", member.user),
+        Told::Change(_, Change::User(user), _) => {
             format!("{} {}", user.user, if user.online { "online" } else { "offline" })
         }
     }
@@ -442,8 +442,8 @@ fn a_snapshot_in_parts_misses_nothing_that_changes_meanwhile() {
         assert_eq!(pulled.cursor.is_some(), ended, "there is no place to come back to in between");
         for told in pulled.told {
             match told {
-                Told::Change(_, Change::Joined(id, _)) => drop(here.insert(id)),
-                Told::Change(_, Change::Left(id, _)) => drop(here.remove(&id)),
+                Told::Change(_, Change::Joined(id, _), _) => drop(here.insert(id)),
+                Told::Change(_, Change::Left(id, _), _) => drop(here.remove(&id)),
                 _ => {}
             }
         }
@@ -455,8 +455,8 @@ fn a_snapshot_in_parts_misses_nothing_that_changes_meanwhile() {
     }
     for told in scene.pull(watch).told {
         match told {
-            Told::Change(_, Change::Joined(id, _)) => drop(here.insert(id)),
-            Told::Change(_, Change::Left(id, _)) => drop(here.remove(&id)),
+            Told::Change(_, Change::Joined(id, _), _) => drop(here.insert(id)),
+            Told::Change(_, Change::Left(id, _), _) => drop(here.remove(&id)),
             other => panic!("{other:?}"),
         }
     }

@@ -113,6 +113,27 @@ impl Owner {
         reach
     }
 
+    /// Channels whose names begin with `prefix` and come behind `after`, in the order of their names, with how many
+    /// nodes follow each. It looks at all of them.
+    pub(crate) fn list(
+        &self,
+        after: Option<&ChannelName>,
+        prefix: &str,
+        most: usize,
+    ) -> Vec<(ChannelName, usize)> {
+        let mut first = BTreeMap::new();
+        for (channel, followers) in &self.channels {
+            let is_meant = channel.as_str().starts_with(prefix) && after.is_none_or(|after| channel > after);
+            if is_meant && !channel.is_personal() {
+                first.insert(channel, followers.len());
+                if first.len() > most {
+                    first.pop_last();
+                }
+            }
+        }
+        first.into_iter().map(|(channel, nodes)| (channel.clone(), nodes)).collect()
+    }
+
     /// How many channels are followed.
     pub(crate) fn channel_count(&self) -> usize {
         self.channels.len()

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
@@ -23,6 +24,8 @@ use crate::refusal::Refusal;
 const MAILBOX: usize = 4096;
 /// What an owner takes out of its mailbox at once.
 const BATCH: usize = 256;
+/// How long an owner may take to list channels.
+const LISTING: Duration = Duration::from_secs(5);
 /// What each thing in a mailbox takes beside its content, in bytes.
 const FLAT: usize = 256;
 
@@ -49,6 +52,14 @@ pub(crate) struct Act {
     pub(crate) act: link::Act,
 }
 
+/// Which channels shall be listed.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelsWanted {
+    pub(crate) after: Option<ChannelName>,
+    pub(crate) prefix: String,
+    pub(crate) most: usize,
+}
+
 /// A publication has its place and is on its way to nodes.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
@@ -72,6 +83,7 @@ enum Mail {
     /// With the time after which it must not be published any more: its caller was told so.
     Batch(Box<Carried<Batch, Vec<Placing>>>, Instant),
     Act(Box<Carried<Act, Placing>>),
+    List(ChannelsWanted, oneshot::Sender<Vec<(ChannelName, usize)>>),
 }
 
 /// Something on its way to its owner, with the room that it takes there.
@@ -173,6 +185,29 @@ impl Owners {
         let mail = Mail::Act(Box::new(Carried { content: act, answer, _room: room }));
         mailbox.try_send(mail).map_err(|_| Refusal::Busy)?;
         Ok(placing)
+    }
+
+    /// Lists channels in the order of their names, with how many nodes follow each.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if owners have too much to do.
+    pub(crate) async fn list(&self, wanted: ChannelsWanted) -> Result<Vec<(ChannelName, usize)>, Refusal> {
+        let mut answers = Vec::new();
+        for mailbox in self.mailboxes.iter() {
+            let (sender, answer) = oneshot::channel();
+            mailbox.try_send(Mail::List(wanted.clone(), sender)).map_err(|_| Refusal::Busy)?;
+            answers.push(answer);
+        }
+        let mut listed = Vec::new();
+        for answer in answers {
+            match tokio::time::timeout(LISTING, answer).await {
+                Ok(Ok(some)) => listed.extend(some),
+                _ => return Err(Refusal::Busy),
+            }
+        }
+        listed.sort();
+        listed.truncate(wanted.most);
+        Ok(listed)
     }
 
     /// How many owner tasks there are.
@@ -298,6 +333,11 @@ impl Driver {
                 let place = |publish| if late { Err(Refusal::Busy) } else { self.publish(publish) };
                 // As above.
                 let _ = answer.send(publishes.into_iter().map(place).collect());
+            }
+            Mail::List(wanted, answer) => {
+                let listed = self.owner.list(wanted.after.as_ref(), &wanted.prefix, wanted.most);
+                // Who asked may have given up.
+                let _ = answer.send(listed);
             }
             Mail::Act(carried) if carried.answer.is_closed() => {}
             Mail::Act(carried) => {

@@ -16,13 +16,14 @@ use tracing::{info, warn};
 use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
 use crate::api::opening::InvalidApi;
-use crate::api::{ClusterApi, ConnectionApi, Door, PushApi};
+use crate::api::{ClusterApi, ConnectionApi, Door, PresenceApi, PushApi};
 use crate::config::{ApiConfig, ControlPlaneConfig};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::operation::unix_seconds;
 use crate::owners::Owners;
+use crate::presence::{Presence, PresenceSetup};
 use crate::receipts::Receipts;
 use crate::revocations::Revocations;
 use crate::router::Router;
@@ -97,6 +98,15 @@ impl ControlPlane {
         let owners = Owners::start(config.owners, config.link_queue_bytes, &metrics, &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
+        let setup = PresenceSetup {
+            me: me.clone(),
+            incarnation,
+            channels: config.channels.clone(),
+            membership: registry.watch(),
+            config: config.presence,
+            metrics: metrics.clone(),
+        };
+        let presence = Presence::start(config.owners, &setup, &tasks);
         let router =
             Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
         let link_api = LinkApi {
@@ -104,6 +114,7 @@ impl ControlPlane {
             incarnation,
             links,
             owners,
+            presence,
             router: Arc::new(router),
             receipts,
             inspections: Arc::default(),
@@ -195,10 +206,22 @@ fn services(of: &LinkApi) -> Services {
     let (router, links, channels) = (of.router.clone(), of.links.clone(), of.channels.clone());
     Services {
         push: PushApi::new(router.clone(), channels.clone(), of.metrics.clone()),
-        cluster: ClusterApi { router: router.clone(), links: links.clone() },
+        cluster: ClusterApi {
+            router: router.clone(),
+            links: links.clone(),
+            owners: of.owners.clone(),
+            presence: of.presence.clone(),
+            channels: channels.clone(),
+        },
+        presence: PresenceApi {
+            router: router.clone(),
+            presence: of.presence.clone(),
+            channels: channels.clone(),
+        },
         connections: ConnectionApi {
             router,
             links,
+            presence: of.presence.clone(),
             inspections: of.inspections.clone(),
             revocations: of.revocations.clone(),
             repeats: Arc::default(),

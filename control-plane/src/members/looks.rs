@@ -8,7 +8,7 @@ use fanfare_cluster::member::MemberId;
 
 use super::roster::{Infos, Member};
 use super::sources::Coverage;
-use super::watches::{Change, Cursor, Occasion, Progress, WatchId};
+use super::watches::{Change, Cursor, Noted, Occasion, Progress, WatchId};
 use super::{Members, Moment};
 
 /// A member as it is shown.
@@ -57,7 +57,8 @@ pub(crate) struct Page {
 pub(crate) enum Told {
     /// All that it was told of the channel or user is void; what follows is all.
     Begin(ChannelName, Occasion),
-    Change(ChannelName, Change),
+    /// With when it happened, in Unix milliseconds; 0 if it is part of a snapshot.
+    Change(ChannelName, Change, u64),
     /// It has been told all of the channel or user.
     End(ChannelName),
 }
@@ -131,9 +132,9 @@ impl Members {
         let mut told = Vec::new();
         while told.len() < most && self.pull_snapshot(id, most, &mut told) {}
         while told.len() < most
-            && let Some((channel, change)) = self.watches.next_change(id)
+            && let Some(Noted { channel, change, at_ms }) = self.watches.next_change(id)
         {
-            told.push(Told::Change(channel, change));
+            told.push(Told::Change(channel, change, at_ms));
         }
         let cursor = self.watches.cursor(id);
         self.wake();
@@ -154,7 +155,7 @@ impl Members {
         };
         if channel.is_personal() {
             let user = self.user(&channel);
-            told.push(Told::Change(channel.clone(), Change::User(user)));
+            told.push(Told::Change(channel.clone(), Change::User(user), 0));
         } else {
             let Page { members, more } = self.page(&channel, after, most.saturating_sub(told.len()).max(1));
             if let Some(snapshot) = self.watches.snapshot(id)
@@ -162,7 +163,7 @@ impl Members {
             {
                 snapshot.progress = Progress::Behind(Some(*last));
             }
-            let change = |(id, view)| Told::Change(channel.clone(), Change::Joined(id, view));
+            let change = |(id, view)| Told::Change(channel.clone(), Change::Joined(id, view), 0);
             told.extend(members.into_iter().map(change));
             if more {
                 return true;

@@ -122,6 +122,11 @@ impl Sources {
         self.by_session.get(&id).map(|source| &source.node)
     }
 
+    /// How many members all sessions have.
+    pub(crate) fn members(&self) -> usize {
+        self.by_session.values().map(|source| source.members).sum()
+    }
+
     /// The session has one member more.
     pub(crate) fn add(&mut self, id: SessionId) {
         if let Some(source) = self.by_session.get_mut(&id) {

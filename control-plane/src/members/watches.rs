@@ -1,7 +1,7 @@
 //! Those who watch channels and users: what each has not been told yet, and the changes that are remembered for those
 //! who come back.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use fanfare_cluster::channel::ChannelName;
@@ -71,6 +71,14 @@ impl Change {
 
 type Key = (ChannelName, Option<ConnectionId>);
 
+/// A change with what it is of and when it happened, in Unix milliseconds.
+#[derive(Clone, Debug)]
+pub(crate) struct Noted {
+    pub(crate) channel: ChannelName,
+    pub(crate) change: Change,
+    pub(crate) at_ms: u64,
+}
+
 /// A snapshot that a watcher has to be told, or is being told.
 #[derive(Clone, Debug)]
 pub(crate) struct Snapshot {
@@ -91,7 +99,7 @@ pub(crate) enum Progress {
 struct Watch {
     channels: Vec<ChannelName>,
     snapshots: VecDeque<Snapshot>,
-    pending: BTreeMap<u64, (ChannelName, Change)>,
+    pending: BTreeMap<u64, Noted>,
     latest: HashMap<Key, u64>,
     tell_coverage: bool,
     /// It has been woken and has not looked since.
@@ -112,7 +120,7 @@ pub(crate) struct Watches {
     tenure: Tenure,
     counter: u64,
     // queue: changes remembered for watchers
-    journal: VecDeque<(u64, ChannelName, Change)>,
+    journal: VecDeque<(u64, Noted)>,
     interests: HashMap<ChannelName, Interest>,
     /// What nobody watches any more, in the order in which it is forgotten.
     idle: VecDeque<(Instant, ChannelName)>,
@@ -136,25 +144,25 @@ impl Watches {
 
     /// Somebody watches these channels; a personal one stands for its user.
     pub(crate) fn open(&mut self, id: WatchId, channels: Vec<ChannelName>, cursor: Option<Cursor>) {
-        let mut watch = Watch { tell_coverage: true, ..Default::default() };
-        match self.replay(&channels, cursor) {
+        let changes = self.replay(&channels, cursor);
+        let mut watch = Watch { channels, tell_coverage: true, ..Default::default() };
+        match changes {
             Ok(changes) => {
-                for (counter, channel, change) in changes {
-                    watch.note(counter, channel, change);
+                for (counter, noted) in changes {
+                    watch.note(counter, noted);
                 }
                 if watch.pending.len() > MAX_PENDING {
-                    watch.start_over(Occasion::Slow, &channels);
+                    watch.start_over(Occasion::Slow);
                 }
             }
-            Err(occasion) => watch.start_over(occasion, &channels),
+            Err(occasion) => watch.start_over(occasion),
         }
-        for channel in &channels {
+        for channel in &watch.channels {
             let since = self.counter;
             let new = || Interest { since, watches: SmallVec::new() };
             let interest = self.interests.entry(channel.clone()).or_insert_with(new);
             interest.watches.push(id);
         }
-        watch.channels = channels;
         self.watches.insert(id, watch);
         self.wake(id);
     }
@@ -199,9 +207,9 @@ impl Watches {
         &self,
         channels: &[ChannelName],
         cursor: Option<Cursor>,
-    ) -> Result<Vec<(u64, ChannelName, Change)>, Occasion> {
+    ) -> Result<Vec<(u64, Noted)>, Occasion> {
         let cursor = cursor.ok_or(Occasion::First)?;
-        let dropped = self.journal.front().map_or(self.counter, |(first, _, _)| first - 1);
+        let dropped = self.journal.front().map_or(self.counter, |(first, _)| first - 1);
         let is_remembered =
             |channel| self.interests.get(channel).is_some_and(|interest| interest.since <= cursor.counter);
         let fits = cursor.tenure == self.tenure
@@ -210,9 +218,9 @@ impl Watches {
         if !fits {
             return Err(Occasion::CursorLost);
         }
-        let is_meant = |(counter, channel, _): &&(u64, ChannelName, Change)| {
-            *counter > cursor.counter && channels.contains(channel)
-        };
+        let channels: HashSet<&ChannelName> = channels.iter().collect();
+        let is_meant =
+            |(counter, noted): &&(u64, Noted)| *counter > cursor.counter && channels.contains(&noted.channel);
         Ok(self.journal.iter().filter(is_meant).cloned().collect())
     }
 
@@ -222,24 +230,22 @@ impl Watches {
     }
 
     /// Something has changed in a channel that [matters](Self::care_about).
-    pub(crate) fn changed(&mut self, channel: &ChannelName, change: Change) {
-        let Some(interest) = self.interests.get(channel) else { return };
+    pub(crate) fn changed(&mut self, noted: Noted) {
+        let Some(interest) = self.interests.get(&noted.channel) else { return };
         self.counter += 1;
         let ids = interest.watches.clone();
         for id in ids {
             if let Some(watch) = self.watches.get_mut(&id)
-                && watch.wants(channel, &change)
+                && watch.wants(&noted)
             {
-                watch.note(self.counter, channel.clone(), change.clone());
+                watch.note(self.counter, noted.clone());
                 if watch.pending.len() > MAX_PENDING {
-                    let channels = std::mem::take(&mut watch.channels);
-                    watch.start_over(Occasion::Slow, &channels);
-                    watch.channels = channels;
+                    watch.start_over(Occasion::Slow);
                 }
                 self.wake(id);
             }
         }
-        self.journal.push_back((self.counter, channel.clone(), change));
+        self.journal.push_back((self.counter, noted));
         if self.journal.len() > JOURNAL {
             self.journal.pop_front();
         }
@@ -267,9 +273,7 @@ impl Watches {
         let ids: Vec<WatchId> = self.watches.keys().copied().collect();
         for id in ids {
             if let Some(watch) = self.watches.get_mut(&id) {
-                let channels = std::mem::take(&mut watch.channels);
-                watch.start_over(Occasion::OwnerChanged, &channels);
-                watch.channels = channels;
+                watch.start_over(Occasion::OwnerChanged);
                 watch.tell_coverage = true;
             }
             self.wake(id);
@@ -309,11 +313,11 @@ impl Watches {
     }
 
     /// The oldest change that it has not been told.
-    pub(crate) fn next_change(&mut self, id: WatchId) -> Option<(ChannelName, Change)> {
+    pub(crate) fn next_change(&mut self, id: WatchId) -> Option<Noted> {
         let watch = self.watches.get_mut(&id)?;
-        let (_, (channel, change)) = watch.pending.pop_first()?;
-        watch.latest.remove(&(channel.clone(), change.connection()));
-        Some((channel, change))
+        let (_, noted) = watch.pending.pop_first()?;
+        watch.latest.remove(&noted.key());
+        Some(noted)
     }
 
     /// Where it stands, unless it is being told a snapshot; and wakes it again if there is more.
@@ -328,18 +332,23 @@ impl Watches {
     }
 }
 
+impl Noted {
+    fn key(&self) -> Key {
+        (self.channel.clone(), self.change.connection())
+    }
+}
+
 impl Watch {
     /// Keeps the newest state of each member and user.
-    fn note(&mut self, counter: u64, channel: ChannelName, change: Change) {
-        let key = (channel.clone(), change.connection());
-        if let Some(older) = self.latest.insert(key, counter) {
+    fn note(&mut self, counter: u64, noted: Noted) {
+        if let Some(older) = self.latest.insert(noted.key(), counter) {
             self.pending.remove(&older);
         }
-        self.pending.insert(counter, (channel, change));
+        self.pending.insert(counter, noted);
     }
 
     /// Whether the change is not in what the watcher will be told anyway.
-    fn wants(&self, channel: &ChannelName, change: &Change) -> bool {
+    fn wants(&self, Noted { channel, change, .. }: &Noted) -> bool {
         let snapshot = self.snapshots.iter().find(|snapshot| snapshot.channel == *channel);
         match snapshot.map(|snapshot| snapshot.progress) {
             None => true,
@@ -348,14 +357,13 @@ impl Watch {
         }
     }
 
-    fn start_over(&mut self, occasion: Occasion, channels: &[ChannelName]) {
+    fn start_over(&mut self, occasion: Occasion) {
         self.pending.clear();
         self.latest.clear();
-        let snapshot = |channel: &ChannelName| Snapshot {
-            channel: channel.clone(),
-            occasion,
-            progress: Progress::NotBegun,
+        let snapshot = |channel: &ChannelName| {
+            let progress = Progress::NotBegun;
+            Snapshot { channel: channel.clone(), occasion, progress }
         };
-        self.snapshots = channels.iter().map(snapshot).collect();
+        self.snapshots = self.channels.iter().map(snapshot).collect();
     }
 }
