@@ -3,8 +3,10 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_cluster::channel::Namespaces;
+use fanfare_cluster::quantity::{Size, Span};
 use fanfare_cluster::tls::TlsConfig;
 use serde::{Deserialize, Serialize};
 
@@ -81,6 +83,40 @@ impl Default for ApiConfig {
     }
 }
 
+/// Where the history is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryEngine {
+    /// In this process: it ends with it.
+    #[default]
+    Memory,
+}
+
+/// The `[history]` section: where the streams of channels are kept, and what of them besides publications.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// Where it is kept.
+    pub engine: HistoryEngine,
+    /// What may be kept in memory in all. Beyond that the streams that end first are cut short.
+    pub memory_limit: Size,
+    /// How long a channel's position is kept after its last publication.
+    pub meta_ttl: Span,
+    /// How long a publication's idempotency key is kept.
+    pub idempotency_window: Span,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            engine: HistoryEngine::Memory,
+            memory_limit: Size(1 << 30),
+            meta_ttl: Span(Duration::from_secs(30 * 86_400)),
+            idempotency_window: Span(Duration::from_secs(300)),
+        }
+    }
+}
+
 /// Everything a replica needs to know before it starts.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
@@ -98,6 +134,8 @@ pub struct ControlPlaneConfig {
     pub link_queue_bytes: usize,
     /// When users are offline.
     pub presence: crate::presence::PresenceConfig,
+    /// Where the streams of channels are kept.
+    pub history: HistoryConfig,
     /// The options of channels.
     pub channels: Arc<Namespaces>,
 }

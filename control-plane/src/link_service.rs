@@ -14,6 +14,7 @@ use fanfare_proto::link::link_service_server::{LinkService, LinkServiceServer};
 use fanfare_proto::link::{self, OpenRequest, OpenResponse, open_request, open_response};
 use futures_util::Stream;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -38,6 +39,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const INTERNAL_ERROR: u32 = 100;
 /// The client protocol's "too many requests", temporary.
 const TOO_MANY_REQUESTS: u32 = 111;
+/// How long a client's publication may wait for its place: it is given up by its node at about the same time.
+const PLACING: Duration = Duration::from_secs(5);
 /// How long a new link may take for all revocations.
 const REVOCATIONS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -172,9 +175,23 @@ impl LinkApi {
     async fn take(&self, link: &Link, message: open_request::Message) {
         use open_request::Message;
         match message {
-            Message::Follow(link::Follow { channel, .. }) => match ChannelName::parse(&channel) {
-                Ok(name) if self.router.owns(&name) => self.owners.follow(link.session(), name).await,
+            Message::Follow(link::Follow { channel, position }) => match ChannelName::parse(&channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.owners.follow(link.session(), name, position.map(Into::into)).await;
+                }
                 _ => refuse(link, channel, 0),
+            },
+            Message::Recover(recover) => match ChannelName::parse(&recover.channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.owners.recover(link.session(), name, recover).await;
+                }
+                _ => refuse(link, recover.channel, recover.ticket),
+            },
+            Message::ReadHistory(read) => match ChannelName::parse(&read.channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.owners.read_history(link.session(), name, read).await;
+                }
+                _ => refuse(link, read.channel, read.ticket),
             },
             Message::Unfollow(link::Unfollow { channel }) => {
                 if let Ok(channel) = ChannelName::parse(&channel) {
@@ -207,8 +224,6 @@ impl LinkApi {
             Message::Inspected(inspected) => self.inspections.answer(link.session(), inspected),
             // The node's placement is of use once there are several replicas.
             Message::Placement(_) => {}
-            // Next to be built.
-            Message::Recover(_) | Message::ReadHistory(_) => {}
         }
     }
 
@@ -233,10 +248,15 @@ impl LinkApi {
             (Ok(name), Some(publication)) if self.router.owns(&name) => (name, publication),
             _ => return refuse(link, channel, ticket),
         };
-        let rate_limit = self.channels.of(&name).map_or(0, |rules| rules.options.publication_rate_limit);
-        let publish = Publish { channel: name, publication, exclude: Vec::new(), receipt: None, rate_limit };
-        self.router.count_unreachable();
-        let placing = self.owners.publish_from_link(publish).await;
+        let mut publish = Publish { publication, ..Publish::to(name) };
+        if let Ok(rules) = self.channels.of(&publish.channel) {
+            publish.rate_limit = rules.options.publication_rate_limit;
+            publish.keep.stored = rules.options.has_history();
+        }
+        if !publish.keep.stored {
+            self.router.count_unreachable();
+        }
+        let placing = self.owners.publish_from_link(publish, Instant::now() + PLACING).await;
         let link = link.clone();
         self.tasks.spawn("client publish", async move {
             let error = match placing.await {

@@ -37,9 +37,16 @@ impl Weighed for Outgoing {
             open_response::Message::Revocations(some) => {
                 some.revocations.iter().map(|one| FLAT + one.user.len()).sum()
             }
+            open_response::Message::Recovered(recovered) => weight_of_all(&recovered.publications),
+            open_response::Message::HistoryRead(read) => weight_of_all(&read.publications),
             _ => 0,
         }
     }
+}
+
+fn weight_of_all(publications: &[link::Publication]) -> usize {
+    const FLAT: usize = 128;
+    publications.iter().map(|publication| FLAT + publication.weight()).sum()
 }
 
 /// About how many bytes a message of the link holds on to.

@@ -31,6 +31,15 @@ pub(crate) enum Refusal {
     /// Try again a little later.
     #[error("the channel is changing its owner: try again")]
     NoOwner,
+    /// Try again a little later, with an idempotency key if it must not come twice.
+    #[error("the channel's history is not available, so it is not certain whether this was done: try again")]
+    HistoryUnavailable,
+    /// Begin with what there is, or at the beginning.
+    #[error("the history has nothing that follows this position: it is too old, or of another stream")]
+    Unrecoverable,
+    /// Set the options of the channel's namespace, or leave the field out.
+    #[error("{field} needs a history: set history_size and history_ttl for the channel's namespace")]
+    NoHistory { field: &'static str },
     /// Try again when the channel takes the next publication.
     #[error("the channel takes no more publications per second: its publication_rate_limit is reached")]
     TooFast { wait: Duration },

@@ -17,12 +17,13 @@ use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
 use crate::api::opening::InvalidApi;
 use crate::api::{ClusterApi, ConnectionApi, Door, PresenceApi, PushApi};
-use crate::config::{ApiConfig, ControlPlaneConfig};
+use crate::config::{ApiConfig, ControlPlaneConfig, HistoryEngine};
+use crate::history::{History, MemoryHistory};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::operation::unix_seconds;
-use crate::owners::Owners;
+use crate::owners::{Owners, OwnersSetup};
 use crate::presence::{Presence, PresenceSetup};
 use crate::receipts::Receipts;
 use crate::revocations::Revocations;
@@ -95,7 +96,19 @@ impl ControlPlane {
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let owners = Owners::start(config.owners, config.link_queue_bytes, &metrics, &tasks);
+        let history: Arc<dyn History> = match config.history.engine {
+            HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
+        };
+        let setup = OwnersSetup {
+            count: config.owners,
+            link_bytes: config.link_queue_bytes,
+            history,
+            settings: config.history,
+            channels: config.channels.clone(),
+            membership: registry.watch(),
+            metrics: metrics.clone(),
+        };
+        let owners = Owners::start(&setup, &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
         let setup = PresenceSetup {
@@ -212,6 +225,7 @@ fn services(of: &LinkApi) -> Services {
             owners: of.owners.clone(),
             presence: of.presence.clone(),
             channels: channels.clone(),
+            listing: Arc::default(),
         },
         presence: PresenceApi {
             router: router.clone(),

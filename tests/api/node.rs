@@ -69,7 +69,7 @@ impl Node {
                     }
                 }
             });
-            node.say(Said::Follow(Follow { channel: channel.to_owned() })).await;
+            node.say(Said::Follow(Follow { channel: channel.to_owned(), position: None })).await;
             node.say(Said::CaughtUp(CaughtUp::default())).await;
             node.say(Said::Load(Load { connections: 42, capacity: 100 })).await;
             node

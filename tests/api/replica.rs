@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fanfare_cluster::channel::Namespaces;
 use fanfare_cluster::registry::{MemoryRegistry, Registry as _};
-use fanfare_control_plane::{ApiConfig, ControlPlane, ControlPlaneConfig, StartError};
+use fanfare_control_plane::{ApiConfig, ControlPlane, ControlPlaneConfig, HistoryConfig, StartError};
 use fanfare_proto::v1::connection_service_client::ConnectionServiceClient;
 use fanfare_tests::sandbox::metric;
 use tokio::runtime::Runtime;
@@ -37,6 +37,7 @@ impl Replica {
             admin_address: free,
             owners: 2,
             link_queue_bytes: 8 << 20,
+            history: HistoryConfig::default(),
             channels: Arc::new(Namespaces::default()),
         };
         let control = runtime.block_on(ControlPlane::start(config, registry.clone()))?;

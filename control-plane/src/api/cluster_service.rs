@@ -12,6 +12,7 @@ use fanfare_proto::v1::{
     Channel, ListChannelsRequest, ListChannelsResponse, ListNodesRequest, ListNodesResponse, Node, NodeState,
 };
 use futures_util::future::try_join_all;
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
 use super::pages::{parse_size, parse_token, token_behind};
@@ -31,6 +32,8 @@ pub(crate) struct ClusterApi {
     pub(crate) owners: Owners,
     pub(crate) presence: Presence,
     pub(crate) channels: Arc<Namespaces>,
+    /// One list of channels at a time: each looks at all channels, which holds up their owners.
+    pub(crate) listing: Arc<Mutex<()>>,
 }
 
 impl ClusterApi {
@@ -60,7 +63,9 @@ impl ClusterApi {
         let token = |bytes| ChannelName::parse(&String::from_utf8(bytes).ok()?).ok();
         let after = parse_token(&page_token, token)?;
         // One more than a page holds shows that there is another page.
+        let turn = self.listing.lock().await;
         let mut listed = self.owners.list(ChannelsWanted { after, prefix, most: size + 1 }).await?;
+        drop(turn);
         let more = listed.len() > size;
         listed.truncate(size);
         let last = listed.last().filter(|_| more);
@@ -142,6 +147,7 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
+    use crate::owners::OwnersSetup;
     use crate::presence::PresenceSetup;
 
     async fn api(ids: &[&str]) -> ClusterApi {
@@ -152,7 +158,7 @@ mod tests {
         }
         let metrics = Metrics::default();
         let links = Arc::new(Links::new(1 << 20, metrics.clone()));
-        let owners = Owners::start(1, 1 << 20, &metrics, &Default::default());
+        let owners = Owners::start(&OwnersSetup::in_memory(1 << 20, Default::default()), &Default::default());
         let me: MemberId = "replica".parse().unwrap();
         let setup = PresenceSetup {
             me: me.clone(),
@@ -164,7 +170,14 @@ mod tests {
         };
         let presence = Presence::start(1, &setup, &Default::default());
         let router = Router::new(me, owners.clone(), links.clone(), Arc::default(), registry.watch());
-        ClusterApi { router: Arc::new(router), links, owners, presence, channels: Arc::default() }
+        ClusterApi {
+            router: Arc::new(router),
+            links,
+            owners,
+            presence,
+            channels: Arc::default(),
+            listing: Arc::default(),
+        }
     }
 
     async fn page(api: &ClusterApi, page_size: i32, page_token: &str) -> Result<(Vec<Node>, String), Status> {
