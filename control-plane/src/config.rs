@@ -132,6 +132,8 @@ pub struct ControlPlaneConfig {
     pub owners: usize,
     /// Bytes that may wait on the link to one node before it is cut.
     pub link_queue_bytes: usize,
+    /// When users are offline.
+    pub presence: crate::presence::PresenceConfig,
     /// Where the streams of channels are kept.
     pub history: HistoryConfig,
     /// The options of channels.

@@ -25,6 +25,7 @@ use crate::links::{Link, Links, Outgoing};
 use crate::metrics::Metrics;
 use crate::operation::unix_seconds;
 use crate::owners::{Owners, Publish};
+use crate::presence::{Presence, wire};
 use crate::receipts::{Counts, Receipts};
 use crate::refusal::Refusal;
 use crate::revocations::Revocations;
@@ -50,6 +51,7 @@ pub(crate) struct LinkApi {
     pub(crate) incarnation: Incarnation,
     pub(crate) links: Arc<Links>,
     pub(crate) owners: Owners,
+    pub(crate) presence: Presence,
     pub(crate) router: Arc<Router>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) inspections: Arc<Inspections>,
@@ -127,6 +129,7 @@ impl LinkApi {
         }
         // Here and not where the call is answered: that may be given up in the middle, this never is.
         self.owners.session_up(&link).await;
+        self.presence.session_up(&link).await;
         loop {
             let message = tokio::select! {
                 () = stopping.cancelled() => break,
@@ -145,6 +148,7 @@ impl LinkApi {
         }
         self.links.close(&link);
         self.owners.session_down(link.session()).await;
+        self.presence.session_down(link.session()).await;
         self.receipts.session_down(link.session());
         info!(node = %link.node(), "a node is no longer linked");
     }
@@ -198,17 +202,42 @@ impl LinkApi {
             Message::Receipt(link::Receipt { id, written, pending, cut }) => {
                 self.receipts.answer(id, link.session(), Counts { written, pending, cut });
             }
-            Message::CaughtUp(_) => self.owners.caught_up(link.session()).await,
+            Message::CaughtUp(_) => {
+                self.owners.caught_up(link.session()).await;
+                self.presence.caught_up(link.session()).await;
+            }
+            Message::Enter(enter) => self.enter(link, enter).await,
+            Message::Exit(exit) => {
+                if let Some((channel, id)) = wire::exiting(&exit) {
+                    self.presence.exit(link.session(), channel, id).await;
+                }
+            }
+            Message::ReadPresence(read) => match ChannelName::parse(&read.channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.presence.read(link.session(), name, read).await;
+                }
+                _ => refuse(link, read.channel, read.ticket),
+            },
+            Message::ConnectionsListed(listed) => self.inspections.listed(link.session(), listed),
             Message::Hello(_) => debug!(node = %link.node(), "a second hello is ignored"),
             Message::Load(load) => link.take_load(load),
             Message::Inspected(inspected) => self.inspections.answer(link.session(), inspected),
             // The node's placement is of use once there are several replicas.
             Message::Placement(_) => {}
-            // Next to be built.
-            Message::Enter(_)
-            | Message::Exit(_)
-            | Message::ReadPresence(_)
-            | Message::ConnectionsListed(_) => {}
+        }
+    }
+
+    /// A connection has become a member of a channel.
+    async fn enter(&self, link: &Link, enter: link::Enter) {
+        let Some((channel, entering)) = wire::entering(enter) else {
+            return debug!(node = %link.node(), "an enter without a member is ignored");
+        };
+        if !self.router.owns(&channel) {
+            return refuse(link, channel.as_str().to_owned(), 0);
+        }
+        // This replica's file says where there is presence; the node's may differ, which is warned of.
+        if self.channels.of(&channel).is_ok_and(|rules| rules.options.has_presence()) {
+            self.presence.enter(link.session(), channel, entering).await;
         }
     }
 

@@ -15,6 +15,7 @@ pub(crate) struct Metrics {
     pub(crate) link_cuts: Counter,
     pub(crate) link_lost: Counter,
     pub(crate) namespace_mismatches: Counter,
+    pub(crate) presence_members: Gauge,
     pub(crate) history: HistoryMetrics,
     pub(crate) api: ApiMetrics,
 }
@@ -72,6 +73,11 @@ impl Metrics {
             "namespace_mismatches",
             "Nodes that dialled with other namespace options than this replica's",
             self.namespace_mismatches.clone(),
+        );
+        control.register(
+            "presence_members",
+            "Connections in channels with presence, users' personal channels among them",
+            self.presence_members.clone(),
         );
         self.history.register(control);
         self.api.register(control);

@@ -2,6 +2,7 @@
 
 mod answers;
 mod keys;
+mod list;
 mod recent;
 pub(crate) mod request;
 mod sessions;

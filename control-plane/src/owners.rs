@@ -4,6 +4,7 @@ mod driver;
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_cluster::channel::{ChannelName, Namespaces, StreamPosition};
 use fanfare_cluster::member::MemberId;
@@ -25,6 +26,8 @@ use crate::refusal::Refusal;
 
 /// What may wait for one owner task before pushes are told to come again.
 const MAILBOX: usize = 4096;
+/// How long an owner may take to list channels.
+const LISTING: Duration = Duration::from_secs(5);
 /// What each thing in a mailbox takes beside its content, in bytes.
 const FLAT: usize = 256;
 
@@ -62,6 +65,14 @@ impl OwnersSetup {
 #[derive(Debug, Default)]
 pub(crate) struct Batch(pub(crate) Vec<Publish>);
 
+/// Which channels shall be listed.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelsWanted {
+    pub(crate) after: Option<ChannelName>,
+    pub(crate) prefix: String,
+    pub(crate) most: usize,
+}
+
 /// A publication has its place and is on its way to nodes, or needs none.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
@@ -93,6 +104,7 @@ enum Mail {
     Act(Box<Carried<Act, Placing>>),
     Read(Box<Carried<(ChannelName, Question), Result<Page, Refusal>>>),
     Remove(Box<Carried<ChannelName, Result<StreamPosition, Refusal>>>),
+    List(ChannelsWanted, oneshot::Sender<Vec<(ChannelName, usize)>>),
 }
 
 /// Something on its way to its owner, with the room that it takes there until it is answered.
@@ -220,6 +232,29 @@ impl Owners {
     ) -> Result<oneshot::Receiver<Result<StreamPosition, Refusal>>, Refusal> {
         let mailbox = &self.mailboxes[self.index(&channel)];
         self.try_send(mailbox, FLAT, channel, Mail::Remove)
+    }
+
+    /// Lists channels in the order of their names, with how many nodes follow each.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if owners have too much to do.
+    pub(crate) async fn list(&self, wanted: ChannelsWanted) -> Result<Vec<(ChannelName, usize)>, Refusal> {
+        let mut answers = Vec::new();
+        for mailbox in self.mailboxes.iter() {
+            let (sender, answer) = oneshot::channel();
+            mailbox.try_send(Mail::List(wanted.clone(), sender)).map_err(|_| Refusal::Busy)?;
+            answers.push(answer);
+        }
+        let mut listed = Vec::new();
+        for answer in answers {
+            match tokio::time::timeout(LISTING, answer).await {
+                Ok(Ok(some)) => listed.extend(some),
+                _ => return Err(Refusal::Busy),
+            }
+        }
+        listed.sort();
+        listed.truncate(wanted.most);
+        Ok(listed)
     }
 
     /// How many owner tasks there are.

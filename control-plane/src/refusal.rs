@@ -20,6 +20,15 @@ pub(crate) enum Refusal {
     #[error("the channel's owner has too much to do: try again")]
     Busy,
     /// Try again a little later.
+    #[error("those who know who is present have too much to do: try again")]
+    PresenceBusy,
+    /// Turn presence on for the channel's namespace, or ask about another channel.
+    #[error("the channel's namespace does not have presence: set the option presence in channel.namespaces")]
+    PresenceOff,
+    /// Take subscriptions of the user away first.
+    #[error("as many subscriptions are kept for the user as may be: unsubscribe it from some channels first")]
+    TooManySubscriptions,
+    /// Try again a little later.
     #[error("the channel is changing its owner: try again")]
     NoOwner,
     /// Try again a little later, with an idempotency key if it must not come twice.

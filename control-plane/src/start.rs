@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
 use crate::api::opening::InvalidApi;
-use crate::api::{ClusterApi, ConnectionApi, Door, HistoryApi, PushApi};
+use crate::api::{ClusterApi, ConnectionApi, Door, HistoryApi, PresenceApi, PushApi};
 use crate::config::{ApiConfig, ControlPlaneConfig, HistoryEngine};
 use crate::history::{History, MemoryHistory};
 use crate::link_service::{self, LinkApi};
@@ -24,6 +24,7 @@ use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::operation::unix_seconds;
 use crate::owners::{Owners, OwnersSetup};
+use crate::presence::{Presence, PresenceSetup};
 use crate::receipts::Receipts;
 use crate::revocations::Revocations;
 use crate::router::Router;
@@ -110,6 +111,15 @@ impl ControlPlane {
         let owners = Owners::start(&setup, &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
+        let setup = PresenceSetup {
+            me: me.clone(),
+            incarnation,
+            channels: config.channels.clone(),
+            membership: registry.watch(),
+            config: config.presence,
+            metrics: metrics.clone(),
+        };
+        let presence = Presence::start(config.owners, &setup, &tasks);
         let router =
             Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
         let link_api = LinkApi {
@@ -117,6 +127,7 @@ impl ControlPlane {
             incarnation,
             links,
             owners,
+            presence,
             router: Arc::new(router),
             receipts,
             inspections: Arc::default(),
@@ -209,10 +220,23 @@ fn services(of: &LinkApi) -> Services {
     Services {
         push: PushApi::new(router.clone(), channels.clone(), of.metrics.clone()),
         history: HistoryApi::new(router.clone(), channels.clone()),
-        cluster: ClusterApi { router: router.clone(), links: links.clone() },
+        cluster: ClusterApi {
+            router: router.clone(),
+            links: links.clone(),
+            owners: of.owners.clone(),
+            presence: of.presence.clone(),
+            channels: channels.clone(),
+            listing: Arc::default(),
+        },
+        presence: PresenceApi {
+            router: router.clone(),
+            presence: of.presence.clone(),
+            channels: channels.clone(),
+        },
         connections: ConnectionApi {
             router,
             links,
+            presence: of.presence.clone(),
             inspections: of.inspections.clone(),
             revocations: of.revocations.clone(),
             repeats: Arc::default(),

@@ -130,6 +130,11 @@ impl Driver {
                     self.carry_out();
                 }
             }
+            Mail::List(wanted, answer) => {
+                let listed = self.owner.list(wanted.after.as_ref(), &wanted.prefix, wanted.most);
+                // Who asked may have given up.
+                let _ = answer.send(listed);
+            }
             Mail::Act(carried) if carried.answer.is_closed() => {}
             Mail::Act(carried) => {
                 let Carried { content, answer, room } = *carried;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces, PersonalHistory};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::quantity::{Size, Span};
-use fanfare_control_plane::{ApiConfig, ControlPlaneConfig, HistoryConfig};
+use fanfare_control_plane::{ApiConfig, ControlPlaneConfig, HistoryConfig, PresenceConfig};
 use fanfare_data_plane::{ClientConfig, DataPlaneConfig, DevMode};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -23,6 +23,7 @@ const MAX_SHARDS: usize = 64;
 pub(crate) struct Config {
     pub(crate) client: ClientConfig,
     pub(crate) channel: ChannelSection,
+    pub(crate) presence: PresenceConfig,
     pub(crate) history: HistoryConfig,
     pub(crate) api: ApiConfig,
     pub(crate) cluster: ClusterSection,
@@ -246,6 +247,7 @@ impl Config {
             admin_address: self.control_plane.admin_address,
             owners: or_cores(self.control_plane.owners),
             link_queue_bytes: self.cluster.link_queue.0,
+            presence: self.presence.clone(),
             history: self.history.clone(),
             channels: self.channels()?,
         })
