@@ -23,4 +23,5 @@ mod start;
 pub use api::keys::InvalidKey;
 pub use api::opening::InvalidApi;
 pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, Role};
+pub use history::{InvalidRedis, RedisConfig, RedisSentinel, RedisTls};
 pub use start::{ControlPlane, StartError};

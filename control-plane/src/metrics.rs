@@ -15,7 +15,16 @@ pub(crate) struct Metrics {
     pub(crate) link_cuts: Counter,
     pub(crate) link_lost: Counter,
     pub(crate) namespace_mismatches: Counter,
+    pub(crate) redis: RedisMetrics,
     pub(crate) api: ApiMetrics,
+}
+
+/// What a history in Redis counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RedisMetrics {
+    pub(crate) is_connected: Gauge,
+    pub(crate) connects: Counter,
+    pub(crate) failures: Counter,
 }
 
 /// What the public API counts.
@@ -61,7 +70,28 @@ impl Metrics {
             "Nodes that dialled with other namespace options than this replica's",
             self.namespace_mismatches.clone(),
         );
+        self.redis.register(control);
         self.api.register(control);
+    }
+}
+
+impl RedisMetrics {
+    fn register(&self, control: &mut Registry) {
+        control.register(
+            "redis_connected",
+            "Whether the history in Redis can be reached: 1 or 0, and 0 without one",
+            self.is_connected.clone(),
+        );
+        control.register(
+            "redis_connects",
+            "Connections made to the history in Redis, the first one and those after it was lost",
+            self.connects.clone(),
+        );
+        control.register(
+            "redis_failures",
+            "Calls of the history in Redis that failed, as it could not be reached or was in trouble",
+            self.failures.clone(),
+        );
     }
 }
 
