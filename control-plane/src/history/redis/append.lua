@@ -7,7 +7,19 @@ local time = redis.call('TIME')
 local now = tonumber(time[1]) * 1000 + math.floor(tonumber(time[2]) / 1000)
 local now_text = string.format('%.0f', now)
 local before = top
-local answer = {epoch, top, now}
+local answer = {epoch, top, now} -- the first two are known at the end
+
+-- Adds a publication. If the list has its place already, what is known of the stream is older than its publications:
+-- it is another stream from here on.
+local function add(...)
+  local added = redis.pcall('XADD', publications, string.format('%.0f-0', top), ...)
+  if type(added) == 'table' and added.err then
+    if top > before + 1 or not string.find(added.err, 'equal or smaller', 1, true) then error(added.err, 0) end
+    redis.call('UNLINK', publications)
+    epoch, top, before = ARGV[4], 1, 0
+    redis.call('XADD', publications, '1-0', ...)
+  end
+end
 
 -- What became of one publication: its offset; 0 if its version is superseded; the first one's position for a repeat.
 local function take(publication, weight, options)
@@ -27,16 +39,15 @@ local function take(publication, weight, options)
     if ttl ~= '' then expires = string.format('%.0f', now + tonumber(ttl)) end
   end
   top = top + 1
-  local place = string.format('%.0f', top)
-  redis.call('XADD', publications, place .. '-0', 'p', publication, 't', now_text, 'x', expires, 'w', weight)
-  if key then redis.call('SET', key, epoch .. ' ' .. place, 'PX', keys_keep) end
+  add('p', publication, 't', now_text, 'x', expires, 'w', weight)
+  if key then redis.call('SET', key, string.format('%s %.0f', epoch, top), 'PX', keys_keep) end
   return top
 end
 
 for at = 9, #ARGV, 3 do
   answer[#answer + 1] = take(ARGV[at], ARGV[at + 1], ARGV[at + 2])
 end
-answer[2] = top
+answer[1], answer[2] = epoch, top
 
 redis.call('HSET', meta, 'epoch', epoch, 'top', string.format('%.0f', top), 'fence', ARGV[1])
 if version then

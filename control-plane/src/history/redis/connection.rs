@@ -63,13 +63,15 @@ impl Target {
         } else {
             self.connect_to_any(&[self.ask_sentinels().await?]).await?
         };
-        let mut script = cmd("EVAL");
-        script.arg("#!lua flags=no-writes\nreturn 1").arg(0);
-        match connection.run(&pipeline([script]), 0).await {
+        let mut probe = cmd("EVAL");
+        probe.arg(include_str!("probe.lua")).arg(1).arg(format!("{}{{}}.probe", self.config.prefix));
+        match connection.run(&pipeline([probe]), 0).await {
             Err(error) if error.code() == Some("ERR") => {
                 let why = "the server cannot run our scripts: it must be Redis 7 or newer, or Valkey";
                 Err(Failure::disconnected(format!("{why} ({error})")))
             }
+            // Reading may still be possible.
+            Err(error) if matches!(error.code(), Some("MISCONF" | "NOREPLICAS" | "BUSY")) => Ok(connection),
             other => other.map(|_| connection).map_err(Failure::from),
         }
     }
@@ -357,15 +359,17 @@ impl From<RedisError> for Failure {
                 "the server has fewer good replicas than its min-replicas-to-write, and takes no writes",
             ),
             Some("BUSY") => Self::refused("the server is busy with a script of somebody else"),
-            Some("NOPERM") => Self::refused(format!(
-                "the access control list does not let history.redis.user do it, see docs/operations.md: {detail}"
-            )),
+            Some("NOPERM") => Self::disconnected(format!("{NO_RIGHT}: {detail}")),
             Some("CLUSTERDOWN") => {
                 Self::refused(format!("the cluster does not serve all of its slots: {detail}"))
             }
             Some("MOVED" | "ASK" | "CROSSSLOT" | "TRYAGAIN") => Self::refused(format!(
                 "the server is one of a cluster: set history.redis.cluster, or wait while channels move ({error})"
             )),
+            // So Redis and so Valkey say it within scripts.
+            _ if detail.contains("user executing the script can't") || detail.contains("ACL failure") => {
+                Self::disconnected(format!("{NO_RIGHT}: {detail}"))
+            }
             Some(_) => Self::refused(format!("the server answers {error}")),
             None if error.kind() == ErrorKind::AuthenticationFailed => Self::disconnected(WRONG_PASSWORD),
             None if error.is_timeout() => Self::disconnected("the server does not answer in time"),
@@ -374,5 +378,7 @@ impl From<RedisError> for Failure {
     }
 }
 
+const NO_RIGHT: &str = "the server's access control list does not give history.redis.user all rights that it needs, \
+    see docs/operations.md";
 const WRONG_PASSWORD: &str =
     "the server refuses user or password: mend history.redis.user, password or password_file";

@@ -45,13 +45,6 @@ impl Store {
     }
 
     pub(super) fn start_with(engine: &'static str, arguments: &[&str]) -> Self {
-        let mut store = Self::spawn(engine, arguments);
-        store.wait_until_ready();
-        store
-    }
-
-    /// Starts one that speaks TLS besides, on the port after the first argument.
-    pub(super) fn spawn(engine: &'static str, arguments: &[&str]) -> Self {
         static FOLDERS: AtomicUsize = AtomicUsize::new(0);
         let number = FOLDERS.fetch_add(1, Ordering::Relaxed);
         let folder = std::env::temp_dir().join(format!("fanfare-store-{}-{number}", std::process::id()));
@@ -59,7 +52,9 @@ impl Store {
         let arguments: Vec<String> = arguments.iter().map(|text| (*text).to_owned()).collect();
         let port = free_port();
         let process = run(engine, port, &folder, &arguments);
-        Self { engine, arguments, process, port, folder, password: None }
+        let mut store = Self { engine, arguments, process, port, folder, password: None };
+        store.wait_until_ready();
+        store
     }
 
     pub(super) fn with_password(mut self, password: &'static str) -> Self {
@@ -96,7 +91,7 @@ impl Store {
         redis::ConnectionAddr::Tcp("127.0.0.1".to_owned(), self.port)
     }
 
-    pub(super) fn wait_until_ready(&mut self) {
+    fn wait_until_ready(&mut self) {
         let started = Instant::now();
         while let Err(error) = self.try_command(&["PING"]) {
             assert!(started.elapsed() < PATIENCE, "the server does not become ready: {error}");
@@ -115,6 +110,12 @@ impl Store {
     pub(super) fn start_again(&mut self) {
         self.process = run(self.engine, self.port, &self.folder, &self.arguments);
         self.wait_until_ready();
+    }
+
+    /// Does not wait until it is ready, and gives it further arguments from then on.
+    pub(super) fn spawn_again(&mut self, further: &[&str]) {
+        self.arguments.extend(further.iter().map(|text| (*text).to_owned()));
+        self.process = run(self.engine, self.port, &self.folder, &self.arguments);
     }
 
     /// Sends a signal such as `STOP` and `CONT`.
