@@ -61,7 +61,8 @@ impl RedisHistory {
         metrics: RedisMetrics,
         tasks: &Tasks,
     ) -> Result<Self, InvalidRedis> {
-        let wait = Wait { replicas: config.wait_replicas, patience: config.response_timeout.0 * 3 / 4 };
+        // The server looks at the time ten times a second only, and must answer before we give it up.
+        let wait = Wait { replicas: config.wait_replicas, patience: config.response_timeout.0 / 2 };
         Ok(Self(Arc::new(Inner {
             server: Server::open(config, metrics, tasks).await?,
             prefix: config.prefix.clone(),

@@ -126,6 +126,10 @@ async fn sentinels_are_followed_to_the_server_that_they_have_promoted() {
                 Store::start_with(engine, &[file.to_str().unwrap(), "--sentinel"])
             })
             .collect();
+        for sentinel in &sentinels {
+            // They would look at servers every ten seconds only.
+            sentinel.command(&["SENTINEL", "DEBUG", "INFO-PERIOD", "200", "PUBLISH-PERIOD", "200"]);
+        }
         let history = open(&RedisConfig {
             addresses: sentinels.iter().map(Store::address).collect(),
             sentinel: RedisSentinel { master: "main".into(), ..RedisSentinel::default() },
@@ -134,7 +138,7 @@ async fn sentinels_are_followed_to_the_server_that_they_have_promoted() {
         .await;
         let case = case(&history);
         let known = case.publish(&["a", "b"]).await.top;
-        primary.command(&["WAIT", "1", "5000"]);
+        outage::is_replicated(&primary).await;
         eventually("the Sentinels know of each other and of the replica", async || {
             let state = text_of(&sentinels[0].command(&["SENTINEL", "MASTER", "main"]));
             (state.contains("num-slaves 1 ") && state.contains("num-other-sentinels 2 ")).then_some(())

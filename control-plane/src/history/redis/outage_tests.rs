@@ -151,14 +151,17 @@ async fn a_server_that_loads_its_data_is_waited_for() {
 pub(super) async fn pair(engine: &'static str) -> (Store, Store) {
     let (primary, replica) = (Store::start(engine), Store::start(engine));
     replica.command(&["REPLICAOF", "127.0.0.1", &primary.port.to_string()]);
-    eventually("the replica follows", async || {
-        let count = primary.command(&["WAIT", "1", "100"]);
-        let redis::Value::BulkString(info) = replica.command(&["INFO", "replication"]) else { return None };
-        let is_linked = String::from_utf8_lossy(&info).contains("master_link_status:up");
-        (is_linked && count == redis::Value::Int(1)).then_some(())
+    is_replicated(&primary).await;
+    (primary, replica)
+}
+
+/// Waits until a replica has all that was written until now.
+pub(super) async fn is_replicated(primary: &Store) {
+    eventually("a replica has everything", async || {
+        let written = primary.commands(&[&["SET", "probe", "x"], &["WAIT", "1", "100"]]);
+        (written[1] == redis::Value::Int(1)).then_some(())
     })
     .await;
-    (primary, replica)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -169,7 +172,7 @@ async fn a_failover_that_lost_the_tail_begins_a_new_epoch() {
         let history = open(&RedisConfig { addresses: both, ..quick(&primary) }).await;
         let case = case(&history);
         let kept = case.publish(&["a", "b"]).await.top;
-        primary.command(&["WAIT", "1", "5000"]);
+        is_replicated(&primary).await;
         replica.command(&["REPLICAOF", "NO", "ONE"]);
         let known = case.publish(&["c", "d"]).await.top;
         assert_eq!(known, StreamPosition { offset: 4, ..kept });
@@ -189,7 +192,7 @@ async fn a_failover_that_lost_nothing_goes_on() {
     let history = open(&RedisConfig { addresses: both, ..quick(&primary) }).await;
     let case = case(&history);
     let known = case.publish(&["a", "b"]).await.top;
-    primary.command(&["WAIT", "1", "5000"]);
+    is_replicated(&primary).await;
     primary.kill();
     let error = why(history.append(Append { known, ..case.request(vec![entry("c")]) }).await);
     assert!(error.contains("cannot be reached"), "{error}");

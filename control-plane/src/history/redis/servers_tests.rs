@@ -72,10 +72,14 @@ impl Store {
     }
 
     pub(super) fn try_command(&self, command: &[&str]) -> redis::RedisResult<Value> {
-        let mut connection = self.connect()?;
-        let mut to_run = redis::cmd(command[0]);
-        to_run.arg(&command[1..]);
-        to_run.query(&mut connection)
+        run_there(&mut self.connect()?, command)
+    }
+
+    /// Runs commands on one connection.
+    pub(super) fn commands(&self, commands: &[&[&str]]) -> Vec<Value> {
+        let mut connection = self.connect().expect("the server is there");
+        let answers = commands.iter().map(|command| run_there(&mut connection, command));
+        answers.collect::<Result<_, _>>().expect("the server does what the test wants")
     }
 
     fn connect(&self) -> redis::RedisResult<Connection> {
@@ -139,12 +143,19 @@ pub(super) fn free_port() -> u16 {
     listener.local_addr().unwrap().port()
 }
 
+fn run_there(connection: &mut Connection, command: &[&str]) -> redis::RedisResult<Value> {
+    let mut to_run = redis::cmd(command[0]);
+    to_run.arg(&command[1..]);
+    to_run.query(connection)
+}
+
 fn run(engine: &str, port: u16, folder: &Path, arguments: &[String]) -> Child {
     let log = std::fs::File::create(folder.join("log")).unwrap();
     Command::new(stores().join(engine))
         .current_dir(folder)
         .args(arguments)
         .args(["--port", &port.to_string(), "--bind", "127.0.0.1", "--daemonize", "no"])
+        .args(["--repl-diskless-sync-delay", "0"])
         .stdout(Stdio::from(log))
         .spawn()
         .expect("the server can be started")
