@@ -165,6 +165,13 @@ pub(crate) trait History: Send + Sync + fmt::Debug {
 
     /// Forgets a channel's publications. The end of the stream stays where it is.
     fn remove(&self, channel: ChannelName, fence: PlacementNumber) -> Answer<StreamPosition>;
+
+    /// Whether other processes may write to it, or it may lose something while this one lives: then it is worth a look
+    /// from time to time.
+    fn is_shared(&self) -> bool;
+
+    /// About how many bytes it keeps in this process.
+    fn bytes(&self) -> usize;
 }
 
 #[cfg(test)]

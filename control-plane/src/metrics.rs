@@ -15,8 +15,21 @@ pub(crate) struct Metrics {
     pub(crate) link_cuts: Counter,
     pub(crate) link_lost: Counter,
     pub(crate) namespace_mismatches: Counter,
-    pub(crate) redis: RedisMetrics,
+    pub(crate) presence_members: Gauge,
+    pub(crate) history: HistoryMetrics,
     pub(crate) api: ApiMetrics,
+}
+
+/// What owners count of the history.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HistoryMetrics {
+    pub(crate) stored: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) bytes: Gauge,
+    pub(crate) complete: Counter,
+    pub(crate) incomplete: Counter,
+    pub(crate) saved_reads: Counter,
+    pub(crate) redis: RedisMetrics,
 }
 
 /// What a history in Redis counts.
@@ -70,8 +83,45 @@ impl Metrics {
             "Nodes that dialled with other namespace options than this replica's",
             self.namespace_mismatches.clone(),
         );
-        self.redis.register(control);
+        control.register(
+            "presence_members",
+            "Connections in channels with presence, users' personal channels among them",
+            self.presence_members.clone(),
+        );
+        self.history.register(control);
         self.api.register(control);
+    }
+}
+
+impl HistoryMetrics {
+    fn register(&self, control: &mut Registry) {
+        control.register(
+            "stored_publications",
+            "Publications that have got a place in a history",
+            self.stored.clone(),
+        );
+        control.register(
+            "history_errors",
+            "What the history could not do: not available, too slow, or owned by another replica",
+            self.errors.clone(),
+        );
+        control.register("history_bytes", "What the history keeps in this process", self.bytes.clone());
+        control.register(
+            "complete_recoveries",
+            "Recoveries that were given all that was missed",
+            self.complete.clone(),
+        );
+        control.register(
+            "incomplete_recoveries",
+            "Recoveries that could not be given all that was missed",
+            self.incomplete.clone(),
+        );
+        control.register(
+            "recoveries_without_reading",
+            "Recoveries answered with what was read for another one a moment before",
+            self.saved_reads.clone(),
+        );
+        self.redis.register(control);
     }
 }
 

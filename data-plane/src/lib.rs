@@ -18,6 +18,7 @@ mod revocations;
 mod session;
 mod shard;
 mod start;
+mod tag_filter;
 
 pub use authenticator::KeyError;
 pub use config::{ClientConfig, DataPlaneConfig, DevMode, InvalidClient, TokenConfig, TokenKey};

@@ -2,7 +2,10 @@
 
 mod acts;
 mod allowance;
+mod apart;
+mod births;
 mod book;
+mod channel;
 mod clock;
 mod connecting;
 mod connections;
@@ -13,12 +16,16 @@ mod handle;
 mod hub;
 mod input;
 mod lifetime;
+mod members;
+mod place;
 mod profile;
 mod replies;
 mod run;
 mod state;
+mod stream;
 mod subscriptions;
 mod up;
+mod waiting;
 mod wheel;
 
 use std::cell::RefCell;
@@ -50,8 +57,11 @@ use state::State;
 
 pub(crate) use acts::{Act, ActTarget};
 pub(crate) use book::Counts;
+pub(crate) use channel::Answer;
 pub(crate) use delivery::Delivery;
-pub(crate) use handle::{NewSocket, ShardHandle, ToShard};
+pub(crate) use handle::{NewSocket, Reply, ShardHandle, ToShard};
+pub(crate) use stream::RecoverQuestion;
+pub(crate) use waiting::Wants;
 
 /// What may wait for a shard before links stop reading.
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
@@ -205,7 +215,18 @@ impl Shard {
             ToShard::Socket(socket) => self.accept(socket),
             ToShard::Act(act) => self.with(|state| state.act_on(&act)),
             ToShard::Inspect { id, asked } => self.with(|state| state.inspect(id, asked)),
-            ToShard::Joined { channel, ticket } => self.with(|state| state.joined(&channel, ticket)),
+            ToShard::Joined { channel, ticket, position } => {
+                self.with(|state| state.joined(&channel, ticket, position));
+            }
+            ToShard::Top { channel, position } => self.with(|state| state.hub.top(&channel, position)),
+            ToShard::Recovered { channel, ticket, answer } => {
+                self.with(|state| state.recovered(&channel, ticket, &answer));
+            }
+            ToShard::RecoverFailed { channel, ticket } => {
+                self.with(|state| state.recover_failed(&channel, ticket));
+            }
+            ToShard::Announce { round, from } => self.with(|state| state.announce(round, from)),
+            ToShard::List(piece) => self.with(|state| state.list(&piece)),
             ToShard::JoinFailed { channel, ticket } => self.with(|state| state.join_failed(&channel, ticket)),
             ToShard::Deliver { delivery, receipt_within } => {
                 self.with(|state| state.deliver(delivery, receipt_within));
@@ -213,7 +234,7 @@ impl Shard {
             ToShard::DeliverTo { id, data, receipt, receipt_within } => {
                 self.with(|state| state.deliver_to(id, data, receipt, receipt_within));
             }
-            ToShard::Published { key, id, code } => self.with(|state| state.published(key, id, code)),
+            ToShard::Answered { key, id, reply } => self.with(|state| state.answered(key, id, reply)),
             ToShard::Stop => self.with(State::stop),
         }
     }

@@ -3,6 +3,7 @@
 mod api;
 mod bench;
 mod connections;
+mod history;
 mod push;
 mod serve;
 mod shell;
@@ -19,6 +20,7 @@ pub(crate) use connections::{
     CallArguments, ConnectionsArguments, ConnectionsCommand, DisconnectArguments, GetArguments,
     NodesArguments, RefreshArguments, RevokeArguments, SubscriptionArguments,
 };
+pub(crate) use history::{HistoryArguments, HistoryCommand, RemoveArguments};
 pub(crate) use push::{PushArguments, Wait};
 pub(crate) use serve::{ConfigArguments, ConfigCommand, ServeArguments};
 pub(crate) use shell::{CompletionArguments, ManArguments};
@@ -68,6 +70,8 @@ pub(crate) enum Command {
     Disconnect(DisconnectArguments),
     /// Refuse the tokens of a user that were issued before a time
     Revoke(RevokeArguments),
+    /// Read what a channel remembers, or remove it
+    History(HistoryArguments),
     /// List the data-plane nodes
     Nodes(NodesArguments),
     /// Check or show the configuration

@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use fanfare_proto::v1::cluster_service_client::ClusterServiceClient;
 use fanfare_proto::v1::connection_service_client::ConnectionServiceClient;
+use fanfare_proto::v1::history_service_client::HistoryServiceClient;
 use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::{
-    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, ListNodesRequest,
-    ListNodesResponse, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
-    RefreshRequest, RefreshResponse, RevokeTokensRequest, RevokeTokensResponse, SubscribeRequest,
-    SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
+    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, GetHistoryRequest,
+    GetHistoryResponse, ListNodesRequest, ListNodesResponse, PublishRequest, PublishResponse,
+    PublishStreamRequest, PublishStreamResponse, RefreshRequest, RefreshResponse, RemoveHistoryRequest,
+    RemoveHistoryResponse, RevokeTokensRequest, RevokeTokensResponse, SubscribeRequest, SubscribeResponse,
+    UnsubscribeRequest, UnsubscribeResponse,
 };
 use futures_util::{Stream, StreamExt as _, TryFutureExt as _};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -151,6 +153,21 @@ impl ApiClient {
     pub(crate) async fn nodes(&self, request: ListNodesRequest) -> Result<ListNodesResponse, Failure> {
         let mut service = ClusterServiceClient::new(self.door.clone());
         self.answer(service.list_nodes(self.request(request)).await)
+    }
+
+    /// Reads one page of a channel's history.
+    pub(crate) async fn history(&self, request: GetHistoryRequest) -> Result<GetHistoryResponse, Failure> {
+        let mut service = HistoryServiceClient::new(self.door.clone());
+        self.answer(service.get_history(self.request(request)).await)
+    }
+
+    /// Removes a channel's history.
+    pub(crate) async fn remove_history(
+        &self,
+        request: RemoveHistoryRequest,
+    ) -> Result<RemoveHistoryResponse, Failure> {
+        let mut service = HistoryServiceClient::new(self.door.clone());
+        self.answer(service.remove_history(self.request(request)).await)
     }
 
     fn connections(&self) -> ConnectionServiceClient<Door> {

@@ -8,6 +8,7 @@ mod config_command;
 mod connections;
 mod endpoint;
 mod exit;
+mod history;
 mod nodes;
 mod print;
 mod push;
@@ -31,6 +32,7 @@ fn main() -> std::process::ExitCode {
         Command::Connections(arguments) => connections::run(&arguments),
         Command::Disconnect(arguments) => connections::disconnect(&arguments),
         Command::Revoke(arguments) => connections::revoke(&arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Nodes(arguments) => nodes::run(&arguments),
         Command::Config(arguments) => config_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

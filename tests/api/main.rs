@@ -4,4 +4,5 @@ mod callers;
 mod calls;
 mod node;
 mod operations;
+mod presence;
 mod replica;

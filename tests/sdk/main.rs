@@ -5,6 +5,7 @@ mod documented;
 mod grpc;
 mod messages;
 mod program;
+mod recovery;
 mod sessions;
 mod stand_in;
 mod tls;

@@ -25,9 +25,12 @@ pub struct StreamPosition {
 pub struct InvalidEpoch;
 
 impl Epoch {
+    /// No stream ever has it: who is there is in no stream that still exists.
+    pub const NONE_EVER: Self = Self(u64::MAX);
+
     /// A new epoch, which no other stream has.
     pub fn random() -> Self {
-        Self(rand::random::<u64>().max(1))
+        Self(rand::random::<u64>().clamp(1, u64::MAX - 1))
     }
 
     /// Whether it is any stream's.

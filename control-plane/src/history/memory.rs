@@ -82,11 +82,6 @@ impl MemoryHistory {
         Self { state: Mutex::new(state), limit }
     }
 
-    /// About how many bytes are kept.
-    pub(crate) fn bytes(&self) -> usize {
-        self.lock().bytes
-    }
-
     fn lock(&self) -> MutexGuard<'_, State> {
         // A panic under the lock ends the process anyway.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
@@ -122,6 +117,14 @@ impl History for MemoryHistory {
             state.remove(&channel);
         }
         Box::pin(ready(top))
+    }
+
+    fn is_shared(&self) -> bool {
+        false
+    }
+
+    fn bytes(&self) -> usize {
+        self.lock().bytes
     }
 }
 

@@ -110,6 +110,14 @@ impl History for RedisHistory {
         let inner = self.0.clone();
         Box::pin(async move { inner.top(&channel, fence, StreamPosition::default(), "remove").await })
     }
+
+    fn is_shared(&self) -> bool {
+        true
+    }
+
+    fn bytes(&self) -> usize {
+        0
+    }
 }
 
 impl Inner {

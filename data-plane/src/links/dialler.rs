@@ -46,8 +46,8 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether clients' publishes may be queued: they may take half of the queue.
-    pub(crate) fn has_room_for_publishes(&self) -> bool {
+    /// Whether what clients ask may be queued: it may take half of the queue.
+    pub(crate) fn has_room_for_clients(&self) -> bool {
         self.queue.waiting_bytes() <= self.queue.bounds().bytes / 2
     }
 

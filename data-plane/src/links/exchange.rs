@@ -1,12 +1,12 @@
 //! The task in the middle of a node: everything that links bring and shards ask passes through it, in order.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
 use bytes::Bytes;
 use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, byte_queue};
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, Epoch, StreamPosition};
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::placement::PlacementNumber;
@@ -18,14 +18,17 @@ use tracing::{debug, error};
 
 use super::dialler::{Event, FromReplica, LinkSetup, Session, keep};
 use super::follows::{Action, Follows};
+use super::listings::Listings;
 use super::node_receipts::{Asked, NodeReceipts};
-use super::publishes::Publishes;
+use super::presence::Announcing;
+use super::questions::Questions;
+use super::recoveries::Recoveries;
 use super::{Ask, FromShard, ShardIndex};
 use crate::authenticator::unix_seconds;
 use crate::codes::error::INTERNAL;
 use crate::publication::Publication;
 use crate::session::Rules;
-use crate::shard::{Counts, Delivery, ShardHandle, ToShard};
+use crate::shard::{Counts, Delivery, Reply, ShardHandle, ToShard};
 
 /// What links may bring before they stop reading.
 const FROM_LINKS: Bounds = Bounds { items: 4_096, bytes: 8 << 20 };
@@ -55,7 +58,14 @@ pub(crate) struct Exchange {
     pub(super) sessions: HashMap<MemberId, Session>,
     /// The link tasks, by replica; each ends when its token is cancelled.
     dialled: HashMap<MemberId, (ReplicaRecord, CancellationToken)>,
-    pub(super) publishes: Publishes,
+    pub(super) questions: Questions,
+    pub(super) listings: Listings,
+    /// Announcements of members that wait for room on their link.
+    // queue: announcements of members
+    pub(super) announcing: VecDeque<Announcing>,
+    pub(super) recoveries: Recoveries,
+    /// Numbers what is asked of owners.
+    pub(super) last_ticket: u64,
     to_self: Sender<FromReplica>,
     ticks: u32,
 }
@@ -66,14 +76,19 @@ impl Exchange {
         // queue: from links to the exchange
         let (to_self, from_links) = byte_queue(FROM_LINKS);
         let stopping = setup.tasks.stopping();
+        let follows = Follows::new(setup.shards.len());
         let mut exchange = Self {
             setup,
             started: Instant::now(),
-            follows: Follows::default(),
+            follows,
             receipts: NodeReceipts::default(),
             sessions: HashMap::new(),
             dialled: HashMap::new(),
-            publishes: Publishes::default(),
+            questions: Questions::default(),
+            listings: Listings::default(),
+            announcing: VecDeque::new(),
+            recoveries: Recoveries::default(),
+            last_ticket: 0,
             to_self,
             ticks: 0,
         };
@@ -126,6 +141,7 @@ impl Exchange {
         }
         self.follows.placement(membership.placement.clone(), &mut actions);
         self.carry_out(actions).await;
+        self.ask_all_again();
     }
 
     async fn take_event(&mut self, replica: MemberId, event: Event) {
@@ -136,13 +152,16 @@ impl Exchange {
                 self.sessions.insert(replica.clone(), session);
                 let mut actions = Vec::new();
                 self.follows.link_up(&replica, number, &mut actions);
+                self.forget_asked(&replica);
                 self.carry_out(actions).await;
+                self.ask_all_again();
             }
             Event::Down { session } => {
                 if self.follows.is_current(&replica, session) {
                     self.sessions.remove(&replica);
                     self.follows.link_down(&replica, session);
-                    self.fail_publishes(|one| one.replica == replica).await;
+                    self.forget_asked(&replica);
+                    self.fail_questions(|one| one.replica == replica).await;
                 }
             }
             Event::Said { session, message } => {
@@ -158,37 +177,59 @@ impl Exchange {
         match message {
             Message::Deliver(deliver) => self.deliver(&replica, session, deliver).await,
             Message::DeliverConnection(deliver) => self.deliver_connection(&replica, session, deliver).await,
-            Message::Following(link::Following { channel, .. }) => {
+            Message::Following(link::Following { channel, position }) => {
                 if let Ok(channel) = ChannelName::parse(&channel) {
                     let mut actions = Vec::new();
-                    self.follows.following(&replica, &channel, &mut actions);
+                    let position = position.map(Into::into);
+                    self.follows.following(&replica, &channel, position, &mut actions);
                     self.carry_out(actions).await;
                 }
             }
-            Message::Published(link::Published { ticket, error }) => self.published(ticket, error).await,
-            Message::NotOwner(link::NotOwner { channel, ticket, .. }) => {
-                debug!(%replica, channel, "the replica does not own the channel");
-                self.published(ticket, INTERNAL.code.into()).await;
-                if let Some(channel) = ChannelName::parse(&channel).ok().filter(|_| ticket == 0) {
+            Message::Top(link::Top { channel, position }) => {
+                if let Ok(channel) = ChannelName::parse(&channel) {
                     let mut actions = Vec::new();
-                    self.follows.not_owner(&replica, &channel, &mut actions);
+                    self.follows.top(&replica, &channel, position.map(Into::into), &mut actions);
                     self.carry_out(actions).await;
                 }
             }
+            Message::Published(published) => {
+                self.answered(published.ticket, Reply::to_publish(published)).await;
+            }
+            Message::HistoryRead(read) => self.answered(read.ticket, Reply::history(read)).await,
+            Message::PresenceRead(read) => self.presence_answered(read).await,
+            Message::Recovered(recovered) => {
+                self.recovered(&replica, recovered.ticket, Some(recovered)).await;
+            }
+            Message::NotOwner(link::NotOwner { channel, ticket, .. }) => {
+                self.not_owner(&replica, &channel, ticket).await;
+            }
+            Message::Joined(link::Joined { channel, member }) => {
+                self.tell_presence(&channel, member, true).await;
+            }
+            Message::Left(link::Left { channel, member }) => {
+                self.tell_presence(&channel, member, false).await
+            }
+            Message::ListConnections(list) => self.list_connections(session, list).await,
             Message::Act(act) => self.act(&replica, session, act).await,
             Message::Inspect(inspect) => self.inspect(&replica, session, inspect).await,
             Message::Revocations(link::Revocations { revocations }) => {
                 self.setup.rules.revocations.add(revocations);
             }
             Message::Welcome(_) => {}
-            // Next to be built.
-            Message::Recovered(_)
-            | Message::HistoryRead(_)
-            | Message::Joined(_)
-            | Message::Left(_)
-            | Message::PresenceRead(_)
-            | Message::ListConnections(_)
-            | Message::Top(_) => {}
+        }
+    }
+
+    /// A replica does not own a channel, so it has not done what it was asked.
+    async fn not_owner(&mut self, replica: &MemberId, channel: &str, ticket: u64) {
+        debug!(%replica, channel, "the replica does not own the channel");
+        if ticket != 0 {
+            if !self.recovered(replica, ticket, None).await {
+                self.answered(ticket, Reply::Failed(INTERNAL.code.into())).await;
+            }
+        } else if let Ok(channel) = ChannelName::parse(channel) {
+            let mut actions = Vec::new();
+            self.follows.not_owner(replica, &channel, &mut actions);
+            self.carry_out(actions).await;
         }
     }
 
@@ -197,7 +238,9 @@ impl Exchange {
             return;
         };
         self.setup.link.metrics.deliveries.publications.inc();
-        let shards: Vec<ShardIndex> = self.follows.shards(&channel).collect();
+        let epoch = Epoch(deliver.epoch);
+        let position = (wire.offset > 0).then_some(StreamPosition { epoch, offset: wire.offset });
+        let shards: Vec<ShardIndex> = self.follows.deliver(&channel, position).collect();
         let asked = Asked { session, id: deliver.receipt };
         if shards.is_empty() {
             return self.answer(replica, asked, Counts::default());
@@ -206,8 +249,11 @@ impl Exchange {
         let exclude = deliver.exclude.iter().filter_map(|id| ConnectionId::try_from(&id[..]).ok()).collect();
         // Who does not know of personal channels gets their publications as messages.
         let as_message = channel.is_personal() && !self.setup.rules.client.user_personal_channel;
-        let publication = Arc::new(Publication::new(channel, wire, as_message));
-        let delivery = Delivery { publication, exclude, receipt };
+        let publication = match as_message {
+            true => Publication::message(channel, wire, epoch),
+            false => Publication::new(channel, wire, epoch),
+        };
+        let delivery = Delivery { publication: Arc::new(publication), exclude, receipt, for_some: false };
         let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
         for shard in shards {
             self.to_shard(shard, ToShard::Deliver { delivery: delivery.clone(), receipt_within }).await;
@@ -240,8 +286,15 @@ impl Exchange {
                 self.carry_out(actions).await;
             }
             FromShard::Leave { channel } => self.follows.leave(shard, &channel, now),
-            FromShard::Publish { key, id, channel, publication } => {
-                self.publish(shard, (key, id), channel, publication).await;
+            FromShard::Question { key, id, channel, question } => {
+                self.question(shard, (key, id), channel, question).await;
+            }
+            FromShard::Recover { channel, question } => self.recover(shard, channel, question).await,
+            FromShard::Enter(entering) => self.enter(*entering),
+            FromShard::Exit { channel, connection } => self.exit(&channel, &connection),
+            FromShard::Announced { round, next } => self.announced(shard, round, next).await,
+            FromShard::Listed { listing, connections, next } => {
+                self.listed(listing, connections, next).await;
             }
             FromShard::Receipt { receipt, counts } => {
                 if let Some((asked, counts)) = self.receipts.answer(receipt, counts)
@@ -262,7 +315,9 @@ impl Exchange {
         let mut actions = Vec::new();
         self.follows.tick(self.started.elapsed(), &mut actions);
         self.carry_out(actions).await;
-        self.fail_late_publishes().await;
+        self.fail_late_questions().await;
+        self.look_at_recoveries().await;
+        self.go_on_announcing().await;
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(LOAD_TICKS) {
             let connections = self.setup.shards.iter().map(|shard| shard.sockets() as u64).sum();
@@ -275,7 +330,7 @@ impl Exchange {
     }
 
     /// Who has asked, if its session still stands.
-    fn replica_of(&self, asked: Asked) -> Option<MemberId> {
+    pub(super) fn replica_of(&self, asked: Asked) -> Option<MemberId> {
         let replica = self.sessions.iter().find(|(_, session)| session.number == asked.session);
         replica.map(|(replica, _)| replica.clone())
     }
@@ -303,19 +358,25 @@ impl Exchange {
         self.setup.shards.len()
     }
 
+    pub(super) fn all_shards(&self) -> impl Iterator<Item = ShardIndex> + use<> {
+        (0..self.setup.shards.len() as u8).map(ShardIndex)
+    }
+
+    pub(super) fn rules(&self) -> &Rules {
+        &self.setup.rules
+    }
+
     pub(super) fn open_receipt(&mut self, asked: Asked, shards: usize) -> Option<u64> {
         (asked.id != 0).then(|| self.receipts.open(asked, shards))
     }
 
-    async fn carry_out(&mut self, actions: Vec<Action>) {
+    pub(super) async fn carry_out(&mut self, actions: Vec<Action>) {
         for action in actions {
             match action {
-                Action::Follow { replica, channel } => {
+                Action::Follow { replica, channel, position } => {
                     let channel = channel.as_str().to_owned();
-                    self.say(
-                        &replica,
-                        open_request::Message::Follow(link::Follow { channel, position: None }),
-                    );
+                    let position = position.epoch.is_some().then(|| position.into());
+                    self.say(&replica, open_request::Message::Follow(link::Follow { channel, position }));
                 }
                 Action::Unfollow { replica, channel } => {
                     let channel = channel.as_str().to_owned();
@@ -325,9 +386,13 @@ impl Exchange {
                     let number = Some(to_wire(number));
                     self.say(&replica, open_request::Message::CaughtUp(link::CaughtUp { number }));
                 }
-                Action::Joined { shard, channel, ticket } => {
-                    self.to_shard(shard, ToShard::Joined { channel, ticket }).await;
+                Action::Joined { shard, channel, ticket, position } => {
+                    self.to_shard(shard, ToShard::Joined { channel, ticket, position }).await;
                 }
+                Action::Top { shard, channel, position } => {
+                    self.to_shard(shard, ToShard::Top { channel, position }).await;
+                }
+                Action::Announce { replica, round } => self.announce_members(&replica, round).await,
                 Action::JoinFailed { shard, channel, ticket } => {
                     self.to_shard(shard, ToShard::JoinFailed { channel, ticket }).await;
                 }

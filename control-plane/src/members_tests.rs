@@ -1,0 +1,564 @@
+//! Unit tests of the members: where they come from, when they leave, and what watchers are told of it.
+
+use fanfare_cluster::channel::{ChannelOptions, Namespace};
+use fanfare_proto::v1::GapReason;
+
+use super::watches::MAX_PENDING;
+use super::*;
+
+const A1: SessionId = SessionId(1);
+const A2: SessionId = SessionId(2);
+const B1: SessionId = SessionId(3);
+const GRACE: Duration = Duration::from_secs(10);
+
+/// Members with a clock, and two nodes.
+struct Scene {
+    members: Members,
+    now: Moment,
+    watches: u64,
+}
+
+fn name(text: &str) -> ChannelName {
+    ChannelName::parse(text).unwrap()
+}
+
+fn node(id: &str) -> MemberId {
+    id.parse().unwrap()
+}
+
+fn start_of(node: u64) -> Incarnation {
+    Incarnation::from_wire(node << 32)
+}
+
+/// The connection of this number on the node of this number.
+fn id(node: u64, number: usize) -> ConnectionId {
+    let mut bytes = [0; 16];
+    bytes[..4].copy_from_slice(&start_of(node).tag().to_be_bytes());
+    bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
+    ConnectionId::try_from(&bytes[..]).unwrap()
+}
+
+fn entering(id: ConnectionId, user: &str) -> Entering {
+    Entering { id, user: user.into(), infos: None, joined_at_ms: 0, again: false, subscriptions: Vec::new() }
+}
+
+fn again(id: ConnectionId, user: &str) -> Entering {
+    Entering { again: true, joined_at_ms: 77, ..entering(id, user) }
+}
+
+fn tenure(placement: u64) -> Tenure {
+    let placement = PlacementNumber { generation: 0, revision: placement };
+    Tenure { incarnation: start_of(9), placement }
+}
+
+impl Scene {
+    fn new() -> Self {
+        let told = ChannelOptions { presence: true, join_leave: true, ..Default::default() };
+        let late = r#"{"name": "late", "presence": true, "join_leave": true, "join_leave_grace": "5s"}"#;
+        let late: Namespace = serde_json::from_str(late).unwrap();
+        let channels = Arc::new(Namespaces::new(told, &[late]).unwrap());
+        let now = Moment { instant: Instant::now(), unix_ms: 1_000_000 };
+        Self { members: Members::new(channels, tenure(1), GRACE), now, watches: 0 }
+    }
+
+    /// Two nodes that are registered, linked and caught up, and all that is known is believed.
+    fn settled() -> Self {
+        let mut scene = Self::new();
+        scene.registered(&[("a", 1), ("b", 2)]);
+        scene.members.session_up(A1, &node("a"), start_of(1), scene.now);
+        scene.members.session_up(B1, &node("b"), start_of(2), scene.now);
+        scene.members.caught_up(A1, scene.now);
+        scene.members.caught_up(B1, scene.now);
+        scene.passes(GRACE);
+        scene
+    }
+
+    fn registered(&mut self, nodes: &[(&str, u64)]) {
+        let nodes = nodes.iter().map(|(id, start)| (node(id), start_of(*start))).collect();
+        self.members.nodes_are(nodes, self.now);
+    }
+
+    fn passes(&mut self, time: Duration) {
+        self.now.instant += time;
+        self.now.unix_ms += time.as_millis() as u64;
+        self.members.tick(self.now, usize::MAX);
+    }
+
+    fn enter(&mut self, session: SessionId, channel: &str, entering: Entering) {
+        self.members.enter(session, &name(channel), entering, self.now);
+    }
+
+    fn exit(&mut self, session: SessionId, channel: &str, id: ConnectionId) {
+        self.members.exit(session, &name(channel), id, self.now);
+    }
+
+    fn here(&self, channel: &str) -> usize {
+        self.members.counts(&name(channel)).connections
+    }
+
+    /// What subscribers are told, and which nodes are told so.
+    fn told(&mut self) -> Vec<(&'static str, ConnectionId, Vec<u64>)> {
+        let told = |action| match action {
+            Action::Tell { sessions, id, joined, .. } => {
+                let mut sessions: Vec<u64> = sessions.iter().map(|session| session.0).collect();
+                sessions.sort_unstable();
+                Some((if joined { "joined" } else { "left" }, id, sessions))
+            }
+            _ => None,
+        };
+        self.members.actions().into_iter().filter_map(told).collect()
+    }
+
+    fn watch(&mut self, channels: &[&str], cursor: Option<Cursor>) -> WatchId {
+        self.watches += 1;
+        let id = WatchId(self.watches);
+        let channels = channels.iter().map(|channel| name(channel)).collect();
+        self.members.watch(id, channels, cursor);
+        id
+    }
+
+    fn pull(&mut self, watch: WatchId) -> Pulled {
+        self.members.pull(watch, usize::MAX).unwrap()
+    }
+
+    /// What a watcher is told, in words.
+    fn words(&mut self, watch: WatchId) -> Vec<String> {
+        self.pull(watch).told.iter().map(in_words).collect()
+    }
+}
+
+fn in_words(told: &Told) -> String {
+    match told {
+        Told::Begin(channel, occasion) => format!("begin {channel} {occasion:?}"),
+        Told::End(channel) => format!("end {channel}"),
+        Told::Change(channel, Change::Joined(_, member), _) => format!("{channel}: {} joined", member.user),
+        Told::Change(channel, Change::Left(_, member), _) => format!("{channel}: {} left", member.user),
+        Told::Change(_, Change::User(user), _) => {
+            format!("{} {}", user.user, if user.online { "online" } else { "offline" })
+        }
+    }
+}
+
+#[test]
+fn joins_and_leaves_are_told_where_members_are_and_counted() {
+    let mut scene = Scene::settled();
+    let (ann, bob) = (id(1, 0), id(2, 0));
+    scene.enter(A1, "news", entering(ann, "ann"));
+    assert_eq!(scene.told(), [("joined", ann, vec![1])], "one learns of its own join");
+    scene.enter(B1, "news", entering(bob, "bob"));
+    assert_eq!(scene.told(), [("joined", bob, vec![1, 3])]);
+    scene.enter(B1, "news", entering(id(2, 1), "bob"));
+    assert_eq!(scene.members.counts(&name("news")), Counts { connections: 3, users: 2 });
+    scene.told();
+    scene.exit(A1, "news", ann);
+    assert_eq!(scene.told(), [("left", ann, vec![3])]);
+    scene.exit(A1, "news", ann);
+    assert!(scene.told().is_empty(), "it has left already");
+}
+
+#[test]
+fn a_node_speaks_for_its_own_connections_and_only_while_its_session_lasts() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "news", entering(id(2, 0), "bob"));
+    assert_eq!(scene.here("news"), 0, "it is another node's");
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    scene.exit(B1, "news", id(1, 0));
+    assert_eq!(scene.here("news"), 1);
+    scene.members.session_down(A1, scene.now);
+    scene.exit(A1, "news", id(1, 0));
+    scene.enter(A1, "news", entering(id(1, 1), "ann"));
+    assert_eq!(scene.here("news"), 1, "what an ended session says means nothing");
+}
+
+// An Exit is lost with a link: without the sweep at CaughtUp its member would be there for ever (P1).
+#[test]
+fn who_is_not_entered_again_leaves_when_the_node_has_caught_up() {
+    let mut scene = Scene::settled();
+    let (stays, goes) = (id(1, 0), id(1, 1));
+    scene.enter(A1, "news", Entering { joined_at_ms: 5, ..entering(stays, "ann") });
+    scene.enter(A1, "news", entering(goes, "bob"));
+    scene.enter(B1, "news", entering(id(2, 0), "eve"));
+    scene.told();
+    scene.members.session_down(A1, scene.now);
+    assert_eq!(scene.here("news"), 3, "they stay until the node is back");
+    let coverage = scene.members.coverage();
+    assert_eq!((coverage.complete, coverage.missing), (false, vec![(node("a"), GapReason::Unreachable)]));
+    scene.members.session_up(A2, &node("a"), start_of(1), scene.now);
+    assert_eq!(scene.members.coverage().missing, [(node("a"), GapReason::CatchingUp)]);
+    scene.enter(A2, "news", again(stays, "ann"));
+    assert_eq!(scene.here("news"), 3);
+    scene.members.caught_up(A2, scene.now);
+    assert_eq!(scene.here("news"), 2);
+    assert!(scene.members.coverage().complete);
+    let page = scene.members.page(&name("news"), None, 9);
+    let ann = page.members.iter().find(|(id, _)| *id == stays).unwrap();
+    assert_eq!(ann.1.joined_at_ms, 5, "it has not joined anew");
+    scene.passes(Duration::ZERO);
+    assert_eq!(scene.told(), [("left", goes, vec![2, 3])], "who was there before is no news");
+    scene.exit(A1, "news", stays);
+    assert_eq!(scene.here("news"), 2, "an exit of the former session comes late");
+}
+
+// A node's lease is lost while its link is up; if its members were dropped, nobody would enter them again (P2).
+#[test]
+fn a_node_lives_while_its_link_or_its_registration_does() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    scene.registered(&[("b", 2)]);
+    assert_eq!(scene.here("news"), 1, "its link lives");
+    scene.registered(&[("a", 1), ("b", 2)]);
+    scene.members.session_down(A1, scene.now);
+    assert_eq!(scene.here("news"), 1, "its registration lives");
+    scene.registered(&[("b", 2)]);
+    assert_eq!(scene.here("news"), 0);
+    assert!(scene.members.coverage().complete, "who is gone is not missing");
+}
+
+#[test]
+fn a_node_whose_registration_ends_first_is_gone_with_its_link() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    scene.registered(&[("b", 2)]);
+    scene.members.session_down(A1, scene.now);
+    assert_eq!(scene.here("news"), 0);
+}
+
+#[test]
+fn a_new_start_of_a_node_ends_the_members_of_the_old_one_at_once() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    scene.members.session_up(A2, &node("a"), start_of(5), scene.now);
+    assert_eq!(scene.here("news"), 0);
+    scene.exit(A1, "news", id(1, 0));
+    scene.members.caught_up(A1, scene.now);
+    assert_eq!(scene.members.coverage().missing, [(node("a"), GapReason::CatchingUp)], "not this start");
+    scene.registered(&[("a", 5), ("b", 2)]);
+    scene.members.caught_up(A2, scene.now);
+    assert!(scene.members.coverage().complete);
+    scene.registered(&[("a", 5), ("b", 6)]);
+    assert_eq!(scene.members.coverage().missing, [(node("b"), GapReason::Unreachable)], "not linked yet");
+}
+
+// Enters are in transit to a new owner that says "complete", and a user that has not moved is "offline" (P3).
+#[test]
+fn a_new_owner_believes_what_it_knows_when_all_nodes_have_said_it_and_the_grace_is_over() {
+    let mut scene = Scene::new();
+    scene.registered(&[("a", 1), ("b", 2)]);
+    scene.members.session_up(A1, &node("a"), start_of(1), scene.now);
+    scene.enter(A1, "#ann", again(id(1, 0), "ann"));
+    scene.exit(A1, "#ann", id(1, 0));
+    scene.members.caught_up(A1, scene.now);
+    let watch = scene.watch(&["#ann"], None);
+    scene.pull(watch);
+    scene.passes(2 * GRACE);
+    assert!(!scene.members.coverage().complete);
+    assert!(scene.words(watch).is_empty(), "she may be on the other node");
+    scene.members.session_up(B1, &node("b"), start_of(2), scene.now);
+    scene.members.caught_up(B1, scene.now);
+    let coverage = scene.members.coverage();
+    assert!(coverage.missing.is_empty() && !coverage.complete, "others may be on their way");
+    assert_eq!(scene.members.next_due(), Some(scene.now.instant + GRACE));
+    scene.passes(GRACE);
+    assert!(scene.members.coverage().complete);
+    assert_eq!(scene.words(watch), ["ann offline"]);
+}
+
+#[test]
+fn who_is_told_to_a_new_owner_again_joins_silently_and_keeps_its_time() {
+    let mut scene = Scene::new();
+    scene.members.session_up(A1, &node("a"), start_of(1), scene.now);
+    scene.enter(A1, "news", again(id(1, 0), "ann"));
+    assert!(scene.told().is_empty());
+    assert_eq!(scene.members.page(&name("news"), None, 1).members[0].1.joined_at_ms, 77);
+}
+
+#[test]
+fn a_user_who_is_back_within_the_grace_has_not_been_offline() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "#ann", Entering { joined_at_ms: 500, ..entering(id(1, 0), "ann") });
+    let watch = scene.watch(&["#ann"], None);
+    assert_eq!(scene.words(watch), ["begin #ann First", "ann online", "end #ann"]);
+    scene.exit(A1, "#ann", id(1, 0));
+    scene.passes(GRACE - Duration::from_millis(1));
+    let left_at = 1_000_000 + GRACE.as_millis() as u64;
+    let user = scene.members.user(&name("#ann"));
+    assert_eq!((user.online, user.connections, user.last_seen_ms), (true, 0, left_at));
+    scene.enter(B1, "#ann", entering(id(2, 0), "ann"));
+    scene.passes(GRACE);
+    assert!(scene.words(watch).is_empty(), "she has only moved");
+    let user = scene.members.user(&name("#ann"));
+    assert_eq!((user.since_ms, user.last_seen_ms, user.nodes), (500, 0, vec![node("b")]));
+
+    scene.exit(B1, "#ann", id(2, 0));
+    let left_at = scene.now.unix_ms;
+    scene.passes(GRACE);
+    assert_eq!(scene.words(watch), ["ann offline"]);
+    let user = scene.members.user(&name("#ann"));
+    assert_eq!((user.online, user.since_ms, user.last_seen_ms), (false, 0, left_at));
+    scene.enter(A1, "#ann", entering(id(1, 1), "ann"));
+    assert_eq!(scene.words(watch), ["ann online"]);
+}
+
+#[test]
+fn a_leave_is_told_after_the_grace_and_not_at_all_if_the_user_is_back() {
+    let mut scene = Scene::settled();
+    let (old, new, nobody) = (id(1, 0), id(2, 0), id(1, 2));
+    scene.enter(A1, "late:1", entering(id(1, 1), "eve"));
+    scene.enter(A1, "late:1", entering(old, "ann"));
+    scene.enter(A1, "late:1", entering(nobody, ""));
+    scene.told();
+    scene.exit(A1, "late:1", old);
+    scene.exit(A1, "late:1", nobody);
+    scene.passes(Duration::from_secs(4));
+    assert!(scene.told().is_empty());
+    scene.enter(B1, "late:1", entering(new, "ann"));
+    scene.enter(A1, "late:1", entering(id(1, 3), ""));
+    scene.passes(Duration::from_secs(1));
+    let told: Vec<_> = scene.told().into_iter().map(|(what, id, _)| (what, id)).collect();
+    assert_eq!(told.len(), 2, "{told:?}");
+    assert_eq!(
+        (told[0].0, told[1]),
+        ("joined", ("left", nobody)),
+        "who is anonymous is never known to be back"
+    );
+    scene.exit(B1, "late:1", new);
+    scene.passes(Duration::from_secs(5));
+    assert_eq!(scene.told(), [("left", new, vec![1])]);
+}
+
+#[test]
+fn joins_and_leaves_of_very_many_are_not_told() {
+    let mut scene = Scene::settled();
+    for number in 0..=MANY {
+        scene.enter(A1, "news", entering(id(1, number), "ann"));
+    }
+    assert_eq!(scene.told().len(), MANY);
+    scene.enter(A1, "news", entering(id(1, MANY + 1), "bob"));
+    assert!(scene.told().is_empty());
+    assert_eq!(scene.members.counts(&name("news")), Counts { connections: MANY + 2, users: 2 });
+}
+
+#[test]
+fn leaves_of_a_dead_node_are_told_at_leisure() {
+    let mut scene = Scene::settled();
+    scene.enter(B1, "news", entering(id(2, 0), "bob"));
+    for number in 0..100 {
+        scene.enter(A1, "news", entering(id(1, number), "ann"));
+    }
+    scene.members.session_down(A1, scene.now);
+    scene.told();
+    scene.registered(&[("b", 2)]);
+    assert_eq!(scene.here("news"), 1);
+    assert!(scene.told().is_empty());
+    scene.members.tick(scene.now, 10);
+    assert_eq!(scene.told().len(), 10);
+    assert_eq!(scene.members.next_due(), Some(scene.now.instant));
+    scene.passes(Duration::ZERO);
+    assert_eq!(scene.told().len(), 90);
+}
+
+#[test]
+fn what_backends_have_subscribed_a_user_to_is_passed_on_while_it_is_online() {
+    let mut scene = Scene::settled();
+    let subscribed = |scene: &mut Scene| {
+        let subscribe = |action| match action {
+            Action::Subscribe { session, id, channel } => Some((session, id, channel)),
+            _ => None,
+        };
+        scene.members.actions().into_iter().filter_map(subscribe).collect::<Vec<_>>()
+    };
+    let ann = name("#ann");
+    scene.members.subscribe(&ann, name("early")).unwrap();
+    scene.enter(A1, "#ann", entering(id(1, 0), "ann"));
+    assert!(subscribed(&mut scene).is_empty(), "nothing is kept for who is offline");
+    scene.members.subscribe(&ann, name("news")).unwrap();
+    scene.members.subscribe(&ann, name("sport")).unwrap();
+    let has_one = Entering { subscriptions: vec![name("sport")], ..entering(id(2, 0), "ann") };
+    scene.enter(B1, "#ann", has_one);
+    assert_eq!(subscribed(&mut scene), [(B1, id(2, 0), name("news"))]);
+    scene.members.unsubscribe(&ann, &name("sport"));
+    scene.enter(A1, "#ann", again(id(1, 0), "ann"));
+    assert!(subscribed(&mut scene).is_empty(), "a node does not lose what its connections are subscribed to");
+    scene.enter(A1, "#ann", entering(id(1, 2), "ann"));
+    let channels: Vec<_> = subscribed(&mut scene).into_iter().map(|(_, _, channel)| channel).collect();
+    assert_eq!(channels, [name("news")]);
+
+    for number in 0..users::MAX_SUBSCRIPTIONS - 1 {
+        scene.members.subscribe(&ann, name(&format!("{number}"))).unwrap();
+    }
+    assert_eq!(scene.members.subscribe(&ann, name("more")), Err(TooManySubscriptions));
+    assert_eq!(scene.members.subscribe(&ann, name("news")), Ok(()), "it is there");
+}
+
+#[test]
+fn a_new_owner_learns_from_nodes_what_users_are_subscribed_to() {
+    let mut scene = Scene::new();
+    scene.members.session_up(A1, &node("a"), start_of(1), scene.now);
+    let listed = vec![name("news")];
+    scene.enter(A1, "#ann", Entering { subscriptions: listed, ..again(id(1, 0), "ann") });
+    scene.enter(A1, "#ann", entering(id(1, 1), "ann"));
+    let actions = scene.members.actions();
+    assert!(
+        matches!(&actions[..], [Action::Subscribe { channel, .. }] if *channel == name("news")),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn a_watcher_is_told_all_and_then_what_changes() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    let watch = scene.watch(&["news", "#bob"], None);
+    assert!(scene.members.actions().iter().any(|action| matches!(action, Action::Wake(id) if *id == watch)));
+    let first = scene.pull(watch);
+    assert!(first.coverage.is_some_and(|coverage| coverage.complete));
+    let words: Vec<_> = first.told.iter().map(in_words).collect();
+    let all =
+        ["begin news First", "news: ann joined", "end news", "begin #bob First", "bob offline", "end #bob"];
+    assert_eq!(words, all);
+    assert!(scene.words(watch).is_empty());
+    scene.enter(A1, "other", entering(id(1, 0), "ann"));
+    scene.enter(A1, "news", entering(id(1, 1), "bob"));
+    assert_eq!(scene.words(watch), ["news: bob joined"]);
+    scene.members.session_down(B1, scene.now);
+    let pulled = scene.pull(watch);
+    assert_eq!(pulled.coverage.unwrap().missing, [(node("b"), GapReason::Unreachable)]);
+    assert!(pulled.told.is_empty() && pulled.cursor.is_some());
+}
+
+#[test]
+fn a_snapshot_in_parts_misses_nothing_that_changes_meanwhile() {
+    let mut scene = Scene::settled();
+    let mut ids: Vec<_> = (0..100).map(|number| id(1, number)).collect();
+    ids.sort();
+    for id in &ids {
+        scene.enter(A1, "news", entering(*id, "ann"));
+    }
+    let watch = scene.watch(&["news"], None);
+    let (mut here, mut parts, mut ended) = (std::collections::BTreeSet::new(), 0, false);
+    while !ended {
+        let pulled = scene.members.pull(watch, 10).unwrap();
+        ended = pulled.told.iter().any(|told| matches!(told, Told::End(_)));
+        assert_eq!(pulled.cursor.is_some(), ended, "there is no place to come back to in between");
+        for told in pulled.told {
+            match told {
+                Told::Change(_, Change::Joined(id, _), _) => drop(here.insert(id)),
+                Told::Change(_, Change::Left(id, _), _) => drop(here.remove(&id)),
+                _ => {}
+            }
+        }
+        // One that was told and one that was not go, and others come.
+        scene.exit(A1, "news", ids[parts]);
+        scene.exit(A1, "news", ids[99 - parts]);
+        scene.enter(A1, "news", entering(id(1, 200 + parts), "bob"));
+        parts += 1;
+    }
+    for told in scene.pull(watch).told {
+        match told {
+            Told::Change(_, Change::Joined(id, _), _) => drop(here.insert(id)),
+            Told::Change(_, Change::Left(id, _), _) => drop(here.remove(&id)),
+            other => panic!("{other:?}"),
+        }
+    }
+    let members: Vec<_> =
+        scene.members.page(&name("news"), None, 999).members.into_iter().map(|(id, _)| id).collect();
+    assert_eq!(here.into_iter().collect::<Vec<_>>(), members);
+    assert!(parts > 5, "{parts}");
+}
+
+#[test]
+fn a_watcher_who_comes_back_is_told_what_it_has_missed() {
+    let mut scene = Scene::settled();
+    let first = scene.watch(&["news"], None);
+    let cursor = scene.pull(first).cursor;
+    scene.members.unwatch(first, scene.now);
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    scene.enter(A1, "unwatched", entering(id(1, 0), "ann"));
+    let second = scene.watch(&["news"], cursor);
+    assert_eq!(scene.words(second), ["news: ann joined"]);
+    let other = scene.watch(&["unwatched"], cursor);
+    let whole = ["begin unwatched CursorLost", "unwatched: ann joined", "end unwatched"];
+    assert_eq!(scene.words(other), whole, "nobody remembers what nobody watched");
+
+    scene.members.unwatch(second, scene.now);
+    scene.passes(Duration::from_secs(61));
+    let third = scene.watch(&["news"], cursor);
+    assert_eq!(scene.words(third), ["begin news CursorLost", "news: ann joined", "end news"]);
+}
+
+#[test]
+fn a_cursor_that_is_half_read_brings_the_rest_again() {
+    let mut scene = Scene::settled();
+    let watch = scene.watch(&["news"], None);
+    scene.pull(watch);
+    for number in 0..3 {
+        scene.enter(A1, "news", entering(id(1, number), &number.to_string()));
+    }
+    let part = scene.members.pull(watch, 1).unwrap();
+    assert_eq!(part.told.iter().map(in_words).collect::<Vec<_>>(), ["news: 0 joined"]);
+    let again = scene.watch(&["news"], part.cursor);
+    assert_eq!(scene.words(again), ["news: 1 joined", "news: 2 joined"]);
+    assert_eq!(scene.words(watch), ["news: 1 joined", "news: 2 joined"]);
+}
+
+// R1 owns, then R2, then R1 again, which counts from the start: an old cursor would fit by number (P4).
+#[test]
+fn a_cursor_of_another_tenure_does_not_fit() {
+    let mut scene = Scene::settled();
+    let watch = scene.watch(&["news"], None);
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    let cursor = scene.pull(watch).cursor;
+    scene.members.take_over(PlacementNumber { generation: 0, revision: 3 }, |_| true);
+    assert_eq!(scene.words(watch), ["begin news OwnerChanged", "news: ann joined", "end news"]);
+    scene.enter(A1, "news", entering(id(1, 1), "bob"));
+    let back = scene.watch(&["news"], cursor);
+    assert_eq!(
+        scene.words(back),
+        ["begin news CursorLost", "news: ann joined", "news: bob joined", "end news"].map(String::from)
+    );
+    let other_start = cursor.map(|cursor| Cursor {
+        tenure: Tenure { incarnation: start_of(8), ..scene.pull(back).cursor.unwrap().tenure },
+        ..cursor
+    });
+    let back = scene.watch(&["news"], other_start);
+    assert!(scene.words(back)[0].ends_with("CursorLost"));
+}
+
+#[test]
+fn a_placement_that_moves_channels_takes_their_members_along() {
+    let mut scene = Scene::settled();
+    scene.enter(A1, "news", entering(id(1, 0), "ann"));
+    scene.enter(A1, "#ann", entering(id(1, 0), "ann"));
+    scene
+        .members
+        .take_over(PlacementNumber { generation: 0, revision: 3 }, |channel| *channel == name("#ann"));
+    assert_eq!((scene.here("news"), scene.here("#ann")), (0, 1));
+    assert!(!scene.members.coverage().complete, "nodes may have more to say");
+    assert!(scene.members.user(&name("#ann")).online);
+}
+
+#[test]
+fn a_slow_watcher_gets_the_newest_state_and_when_it_is_too_slow_a_new_snapshot() {
+    let mut scene = Scene::settled();
+    let watch = scene.watch(&["news", "#ann"], None);
+    scene.pull(watch);
+    let ann = id(1, 0);
+    for _ in 0..MAX_PENDING {
+        scene.enter(A1, "news", entering(ann, "ann"));
+        scene.exit(A1, "news", ann);
+    }
+    scene.enter(A1, "news", entering(ann, "ann"));
+    assert_eq!(scene.words(watch), ["news: ann joined"], "one state per member");
+    for number in 0..=MAX_PENDING {
+        scene.enter(A1, "news", entering(id(1, number), "bob"));
+    }
+    let words = scene.words(watch);
+    assert_eq!((words[0].as_str(), words.last().unwrap().as_str()), ("begin news Slow", "end #ann"));
+    assert_eq!(words.len(), 2 + MAX_PENDING + 1 + 3, "all of it");
+}
+
+#[test]
+fn a_member_takes_no_more_memory_than_it_may() {
+    assert!(size_of::<(ConnectionId, Member)>() <= 64, "{}", size_of::<(ConnectionId, Member)>());
+    assert!(size_of::<Roster>() <= 128, "{}", size_of::<Roster>());
+}

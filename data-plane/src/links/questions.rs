@@ -1,0 +1,175 @@
+//! What clients ask of channels' owners, on its way there, and the answers on their way back.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
+use fanfare_cluster::member::MemberId;
+use fanfare_proto::link::{self, open_request};
+
+use super::ShardIndex;
+use super::exchange::Exchange;
+use crate::codes::error::{INTERNAL, TOO_MANY_REQUESTS};
+use crate::shard::{Reply, SlotKey, ToShard};
+
+/// How long a client's question waits for its answer.
+const PATIENCE: Duration = Duration::from_secs(4);
+/// Clients' questions that may wait for an answer.
+const MAX_QUESTIONS: usize = 65_536;
+
+/// What a client asks of a channel's owner.
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
+pub(crate) enum Question {
+    /// To publish.
+    Publish(link::Publication),
+    /// For a part of the history.
+    History(Reading),
+    /// Who is present; or only how many.
+    Presence { counts_only: bool },
+}
+
+/// Which part of a channel's history.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Reading {
+    /// Where to begin, if not at an end of it.
+    pub(crate) since: Option<StreamPosition>,
+    /// Publications at most; 0 if only the position is wanted.
+    pub(crate) limit: u32,
+    /// From new to old.
+    pub(crate) reverse: bool,
+    /// Bytes at most, but at least one publication.
+    pub(crate) max_bytes: u32,
+}
+
+/// The questions that wait for an answer.
+#[derive(Default)]
+pub(super) struct Questions {
+    waiting: HashMap<u64, Waiting>,
+}
+
+/// Who waits for an answer, and from whom.
+pub(super) struct Waiting {
+    shard: ShardIndex,
+    key: SlotKey,
+    id: u32,
+    pub(super) replica: MemberId,
+    since: Instant,
+    counts_only: bool,
+}
+
+impl Question {
+    /// About how many bytes it holds on to.
+    pub(crate) fn weight(&self) -> usize {
+        match self {
+            Self::Publish(publication) => publication.weight(),
+            Self::History(_) | Self::Presence { .. } => 0,
+        }
+    }
+
+    fn to_message(self, ticket: u64, channel: &ChannelName) -> open_request::Message {
+        let channel = channel.as_str().to_owned();
+        match self {
+            Self::Publish(publication) => {
+                let publication = Some(publication);
+                open_request::Message::Publish(link::Publish { ticket, channel, publication })
+            }
+            Self::History(Reading { since, limit, reverse, max_bytes }) => {
+                let since = since.map(Into::into);
+                let read = link::ReadHistory { ticket, channel, since, limit, reverse, max_bytes };
+                open_request::Message::ReadHistory(read)
+            }
+            Self::Presence { counts_only } => {
+                open_request::Message::ReadPresence(link::ReadPresence { ticket, channel, counts_only })
+            }
+        }
+    }
+}
+
+impl Exchange {
+    pub(super) async fn question(
+        &mut self,
+        shard: ShardIndex,
+        (key, id): (SlotKey, u32),
+        channel: ChannelName,
+        question: Question,
+    ) {
+        let owner = self.follows.linked_owner(&channel).cloned();
+        let session = owner.as_ref().and_then(|owner| self.sessions.get(owner));
+        // The rest of the link's queue is left to what must not wait: follows, receipts.
+        let session = session.filter(|session| session.has_room_for_clients());
+        let (Some(replica), Some(session), true) =
+            (owner.clone(), session, self.questions.waiting.len() < MAX_QUESTIONS)
+        else {
+            let code = if owner.is_some() { TOO_MANY_REQUESTS } else { INTERNAL }.code.into();
+            return self.to_shard(shard, ToShard::Answered { key, id, reply: Reply::Failed(code) }).await;
+        };
+        self.last_ticket += 1;
+        let counts_only = matches!(question, Question::Presence { counts_only: true });
+        session.send(question.to_message(self.last_ticket, &channel));
+        let waiting = Waiting { shard, key, id, replica, since: Instant::now(), counts_only };
+        self.questions.waiting.insert(self.last_ticket, waiting);
+    }
+
+    /// An owner has answered.
+    pub(super) async fn answered(&mut self, ticket: u64, reply: Reply) {
+        if let Some(Waiting { shard, key, id, .. }) = self.questions.waiting.remove(&ticket) {
+            self.to_shard(shard, ToShard::Answered { key, id, reply }).await;
+        }
+    }
+
+    /// An owner has said who is present, or how many.
+    pub(super) async fn presence_answered(&mut self, read: link::PresenceRead) {
+        if let Some(Waiting { counts_only, .. }) = self.questions.waiting.get(&read.ticket) {
+            self.answered(read.ticket, Reply::presence(read, *counts_only)).await;
+        }
+    }
+
+    /// Questions that will have no answer any more get a temporary error; they are never sent again.
+    pub(super) async fn fail_questions(&mut self, failed: impl Fn(&Waiting) -> bool) {
+        let tickets: Vec<u64> =
+            self.questions.waiting.iter().filter(|(_, one)| failed(one)).map(|(id, _)| *id).collect();
+        for ticket in tickets {
+            self.answered(ticket, Reply::Failed(INTERNAL.code.into())).await;
+        }
+    }
+
+    /// Gives up those that have waited too long.
+    pub(super) async fn fail_late_questions(&mut self) {
+        let now = Instant::now();
+        self.fail_questions(|one| now.duration_since(one.since) > PATIENCE).await;
+    }
+}
+
+impl Reply {
+    /// What an owner has said to a publish; 0 is no error.
+    pub(super) fn to_publish(link::Published { error, .. }: link::Published) -> Self {
+        if error == 0 { Self::Published } else { Self::Failed(error) }
+    }
+
+    /// What an owner has said of its history.
+    pub(super) fn history(read: link::HistoryRead) -> Self {
+        match read.error {
+            0 => {
+                let position = read.position.map(StreamPosition::from).unwrap_or_default();
+                Self::History { publications: read.publications, position }
+            }
+            error => Self::Failed(error),
+        }
+    }
+
+    /// What an owner has said of those present.
+    fn presence(read: link::PresenceRead, counts_only: bool) -> Self {
+        match read.error {
+            0 if counts_only => Self::PresenceStats { connections: read.connections, users: read.users },
+            0 => Self::Presence(read.members),
+            error => Self::Failed(error),
+        }
+    }
+}
+
+/// A connection's 16 bytes.
+pub(super) fn id_bytes(id: &fanfare_cluster::connection_id::ConnectionId) -> Bytes {
+    Bytes::copy_from_slice(id.as_bytes())
+}
