@@ -18,3 +18,4 @@ pub(crate) use cluster_service::ClusterApi;
 pub(crate) use connection_service::ConnectionApi;
 pub(crate) use guard::Door;
 pub(crate) use push_service::PushApi;
+pub(crate) use receipt::answer;
