@@ -1,7 +1,7 @@
 //! What clients ask of channels' owners, on its way there, and the answers on their way back.
 
 use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_cluster::channel::{ChannelName, StreamPosition};
@@ -9,7 +9,8 @@ use fanfare_cluster::member::MemberId;
 use fanfare_proto::link::{self, open_request};
 
 use super::ShardIndex;
-use super::exchange::Exchange;
+use super::follows::Now;
+use super::junction::Junction;
 use crate::codes::error::{INTERNAL, TOO_MANY_REQUESTS};
 use crate::shard::{Reply, SlotKey, ToShard};
 
@@ -55,7 +56,7 @@ pub(super) struct Waiting {
     key: SlotKey,
     id: u32,
     pub(super) replica: MemberId,
-    since: Instant,
+    since: Now,
     counts_only: bool,
 }
 
@@ -87,8 +88,8 @@ impl Question {
     }
 }
 
-impl Exchange {
-    pub(super) async fn question(
+impl Junction {
+    pub(super) fn question(
         &mut self,
         shard: ShardIndex,
         (key, id): (SlotKey, u32),
@@ -103,42 +104,42 @@ impl Exchange {
             (owner.clone(), session, self.questions.waiting.len() < MAX_QUESTIONS)
         else {
             let code = if owner.is_some() { TOO_MANY_REQUESTS } else { INTERNAL }.code.into();
-            return self.to_shard(shard, ToShard::Answered { key, id, reply: Reply::Failed(code) }).await;
+            return self.to_shard(shard, ToShard::Answered { key, id, reply: Reply::Failed(code) });
         };
         self.last_ticket += 1;
         let counts_only = matches!(question, Question::Presence { counts_only: true });
         session.send(question.to_message(self.last_ticket, &channel));
-        let waiting = Waiting { shard, key, id, replica, since: Instant::now(), counts_only };
+        let waiting = Waiting { shard, key, id, replica, since: self.now, counts_only };
         self.questions.waiting.insert(self.last_ticket, waiting);
     }
 
     /// An owner has answered.
-    pub(super) async fn answered(&mut self, ticket: u64, reply: Reply) {
+    pub(super) fn answered(&mut self, ticket: u64, reply: Reply) {
         if let Some(Waiting { shard, key, id, .. }) = self.questions.waiting.remove(&ticket) {
-            self.to_shard(shard, ToShard::Answered { key, id, reply }).await;
+            self.to_shard(shard, ToShard::Answered { key, id, reply });
         }
     }
 
     /// An owner has said who is present, or how many.
-    pub(super) async fn presence_answered(&mut self, read: link::PresenceRead) {
+    pub(super) fn presence_answered(&mut self, read: link::PresenceRead) {
         if let Some(Waiting { counts_only, .. }) = self.questions.waiting.get(&read.ticket) {
-            self.answered(read.ticket, Reply::presence(read, *counts_only)).await;
+            self.answered(read.ticket, Reply::presence(read, *counts_only));
         }
     }
 
     /// Questions that will have no answer any more get a temporary error; they are never sent again.
-    pub(super) async fn fail_questions(&mut self, failed: impl Fn(&Waiting) -> bool) {
+    pub(super) fn fail_questions(&mut self, failed: impl Fn(&Waiting) -> bool) {
         let tickets: Vec<u64> =
             self.questions.waiting.iter().filter(|(_, one)| failed(one)).map(|(id, _)| *id).collect();
         for ticket in tickets {
-            self.answered(ticket, Reply::Failed(INTERNAL.code.into())).await;
+            self.answered(ticket, Reply::Failed(INTERNAL.code.into()));
         }
     }
 
     /// Gives up those that have waited too long.
-    pub(super) async fn fail_late_questions(&mut self) {
-        let now = Instant::now();
-        self.fail_questions(|one| now.duration_since(one.since) > PATIENCE).await;
+    pub(super) fn fail_late_questions(&mut self) {
+        let now = self.now;
+        self.fail_questions(|one| one.since + PATIENCE < now);
     }
 }
 
