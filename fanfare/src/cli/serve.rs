@@ -16,7 +16,7 @@ pub(super) fn after_help(examples: &str) -> String {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
-    /// For your own machine: loopback only, anyone may connect, subscribe and publish; nothing is kept
+    /// For your own machine: loopback only, anyone may connect, subscribe and publish; nothing outlives it
     #[arg(long)]
     pub(crate) dev: bool,
     /// The configuration file
