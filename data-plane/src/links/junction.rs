@@ -20,6 +20,9 @@ use crate::metrics::Metrics;
 use crate::session::Rules;
 use crate::shard::{Counts, ToShard};
 
+/// Answers of up to half a mebibyte that may be on their way from replicas: together they fill half of a link's queue.
+pub(super) const LARGE_ANSWERS: usize = 8;
+
 /// Owns what the node follows, and so the order in which shards see things. What it says to replicas goes into the
 /// queues of their links; what it says to shards is taken out by who drives it, before anything else goes in.
 pub(crate) struct Junction {
@@ -54,7 +57,7 @@ impl Junction {
             questions: Questions::default(),
             listings: Listings::default(),
             announcing: VecDeque::new(),
-            recoveries: Recoveries::default(),
+            recoveries: Recoveries::new(LARGE_ANSWERS),
             last_ticket: 0,
             to_shards: VecDeque::new(),
         }

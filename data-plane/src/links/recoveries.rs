@@ -1,6 +1,6 @@
 //! What subscriptions have missed, as a plain state machine: asked of the owner, again on every new link, until it answers or time is over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -35,9 +35,16 @@ pub(super) enum Action {
 }
 
 /// The questions that wait for an answer, by their tickets.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Recoveries {
     waiting: BTreeMap<u64, Recovering>,
+    /// Those that wait for their turn to be asked; some may be answered or given up by then.
+    // queue: recoveries that wait to be asked
+    line: VecDeque<u64>,
+    /// How many were asked and have no answer.
+    unanswered: usize,
+    /// How many may be: each answer may be large, and together they must fit into the link's queue.
+    most: usize,
 }
 
 /// A shard asks what was published after a position.
@@ -56,9 +63,16 @@ struct Recovering {
     asked: Option<MemberId>,
     /// When the owner has said that it cannot answer now.
     refused: Option<Now>,
+    /// It is in line to be asked.
+    lined_up: bool,
 }
 
 impl Recoveries {
+    /// So many questions may be unanswered at a time.
+    pub(super) fn new(most: usize) -> Self {
+        Self { waiting: BTreeMap::new(), line: VecDeque::new(), unanswered: 0, most }
+    }
+
     /// A shard asks. The ticket names the question on the link.
     pub(super) fn ask(
         &mut self,
@@ -70,24 +84,43 @@ impl Recoveries {
         if self.waiting.len() >= MAX_RECOVERIES {
             return actions.push(missed.failed());
         }
-        let mut recovering = Recovering { missed, since: now, asked: None, refused: None };
-        actions.extend(recovering.ask(ticket, follows));
+        let recovering = Recovering { missed, since: now, asked: None, refused: None, lined_up: true };
         self.waiting.insert(ticket, recovering);
+        self.line.push_back(ticket);
+        self.go_on(follows, actions);
+    }
+
+    /// Asks those whose turn it is. Who has no linked owner leaves the line until there is one.
+    fn go_on(&mut self, follows: &Follows, actions: &mut Vec<Action>) {
+        while self.unanswered < self.most {
+            let Some(ticket) = self.line.pop_front() else { return };
+            let Some(one) = self.waiting.get_mut(&ticket) else { continue };
+            one.lined_up = false;
+            if one.asked.is_none()
+                && let Some(action) = one.ask(ticket, follows)
+            {
+                self.unanswered += 1;
+                actions.push(action);
+            }
+        }
     }
 
     /// What was not answered is asked again: the owner is linked anew, or another replica is.
     pub(super) fn ask_all_again(&mut self, follows: &Follows, actions: &mut Vec<Action>) {
         for (ticket, one) in &mut self.waiting {
-            if one.asked.as_ref() != follows.linked_owner(&one.missed.channel) {
-                actions.extend(one.ask(*ticket, follows));
+            let owner = follows.linked_owner(&one.missed.channel);
+            self.unanswered -= usize::from(one.asked.take_if(|asked| Some(&*asked) != owner).is_some());
+            if one.asked.is_none() && !std::mem::replace(&mut one.lined_up, true) {
+                self.line.push_back(*ticket);
             }
         }
+        self.go_on(follows, actions);
     }
 
     /// A link has ended: what was asked on it has no answer.
     pub(super) fn link_down(&mut self, replica: &MemberId) {
         for one in self.waiting.values_mut() {
-            one.asked.take_if(|asked| asked == replica);
+            self.unanswered -= usize::from(one.asked.take_if(|asked| asked == replica).is_some());
         }
     }
 
@@ -104,22 +137,32 @@ impl Recoveries {
         // Who is no longer the owner may not know the end of the stream.
         let is_owner = follows.linked_owner(&one.missed.channel) == Some(replica);
         if error != 0 || !is_owner {
-            return self.refused(ticket, now);
+            self.refused(ticket, (follows, now), actions);
+            return true;
         }
-        let Some(Recovering { missed, .. }) = self.waiting.remove(&ticket) else { return true };
+        let Some(Recovering { missed, asked, .. }) = self.waiting.remove(&ticket) else { return true };
+        self.unanswered -= usize::from(asked.is_some());
         let Missed { shard, channel, question } = missed;
         let end = position.map(StreamPosition::from).unwrap_or_default();
         let publication = |wire| Arc::new(Publication::new(channel.clone(), wire, end.epoch));
         let publications = publications.into_iter().map(publication).collect();
         let answer = Arc::new(Answer { publications, end, complete });
         actions.push(Action::Answer { shard, channel, ticket: question.ticket, answer });
+        self.go_on(follows, actions);
         true
     }
 
     /// A replica cannot answer now, or does not own the channel. Returns whether anybody waits for it.
-    pub(super) fn refused(&mut self, ticket: u64, now: Now) -> bool {
+    pub(super) fn refused(
+        &mut self,
+        ticket: u64,
+        (follows, now): (&Follows, Now),
+        actions: &mut Vec<Action>,
+    ) -> bool {
         let Some(one) = self.waiting.get_mut(&ticket) else { return false };
-        (one.asked, one.refused) = (None, Some(now));
+        self.unanswered -= usize::from(one.asked.take().is_some());
+        one.refused = Some(now);
+        self.go_on(follows, actions);
         true
     }
 
@@ -127,12 +170,16 @@ impl Recoveries {
     pub(super) fn tick(&mut self, (follows, now): (&Follows, Now), actions: &mut Vec<Action>) {
         let late = |_: &u64, one: &mut Recovering| one.since + PATIENCE < now;
         let over: Vec<_> = self.waiting.extract_if(.., late).collect();
-        actions.extend(over.into_iter().map(|(_, one)| one.missed.failed()));
+        for (_, one) in over {
+            self.unanswered -= usize::from(one.asked.is_some());
+            actions.push(one.missed.failed());
+        }
         for (ticket, one) in &mut self.waiting {
-            if one.refused.is_some_and(|at| at + PAUSE < now) {
-                actions.extend(one.ask(*ticket, follows));
+            if one.refused.is_some_and(|at| at + PAUSE < now) && !std::mem::replace(&mut one.lined_up, true) {
+                self.line.push_back(*ticket);
             }
         }
+        self.go_on(follows, actions);
     }
 }
 

@@ -29,7 +29,7 @@ impl World {
         let mut follows = Follows::new(0);
         let placement = Placement::new(number, vec![(replica(), 1)]);
         follows.placement(Arc::new(placement), &mut Vec::new());
-        Self { follows, recoveries: Recoveries::default() }
+        Self { follows, recoveries: Recoveries::new(8) }
     }
 
     /// What comes of an event at this millisecond: tickets asked on the link, shards answered, shards told of none.
@@ -70,6 +70,11 @@ impl World {
         })
     }
 
+    fn refused(&mut self, at: u64, ticket: u64) -> bool {
+        let around = (&self.follows, Duration::from_millis(at));
+        self.recoveries.refused(ticket, around, &mut Vec::new())
+    }
+
     fn tick(&mut self, at: u64) -> String {
         self.after(at, Recoveries::tick)
     }
@@ -97,10 +102,10 @@ fn an_owner_that_cannot_answer_is_asked_again_after_a_pause() {
     assert_eq!(world.answered(100, 1, 100), "");
     assert_eq!(world.tick(600), "");
     assert_eq!(world.tick(601), "ask 1");
-    assert!(world.recoveries.refused(1, Duration::from_millis(700)), "it is not the owner");
+    assert!(world.refused(700, 1), "it is not the owner");
     assert_eq!(world.tick(1_201), "ask 1");
     assert_eq!(world.answered(1_300, 1, 0), "answer 101 to 9");
-    assert!(!world.recoveries.refused(1, Duration::from_millis(1_300)), "nobody waits");
+    assert!(!world.refused(1_300, 1), "nobody waits");
 }
 
 #[test]
@@ -113,6 +118,25 @@ fn a_question_is_given_up_after_four_seconds() {
     assert_eq!(world.tick(4_001), "fail 101");
     assert_eq!(world.answered(4_100, 1, 0), "", "it comes too late");
     assert_eq!(world.tick(6_001), "fail 102");
+}
+
+// Answers of 480 KiB each to a thousand subscriptions that come back at once would cut the link that brings them, and
+// then again on every new link.
+#[test]
+fn only_so_many_questions_are_unanswered_and_the_others_have_their_turn() {
+    let mut world = World::new();
+    world.link_up(0);
+    let asked: Vec<String> =
+        (0..12).map(|ticket| world.ask(0, ticket)).filter(|asked| !asked.is_empty()).collect();
+    assert_eq!(asked.len(), 8);
+    assert_eq!(world.answered(10, 3, 0), "answer 103 to 9, ask 8");
+    assert_eq!(world.answered(10, 4, 100), "ask 9", "who cannot answer now gives its turn away");
+    world.link_down();
+    assert_eq!(world.link_up(20).split(", ").count(), 8);
+    assert_eq!(world.recoveries.unanswered, 8);
+    let failed = world.tick(4_001);
+    assert_eq!(failed.split(", ").filter(|one| one.starts_with("fail")).count(), 11);
+    assert_eq!((world.recoveries.unanswered, world.recoveries.waiting.len()), (0, 0));
 }
 
 #[test]

@@ -69,7 +69,9 @@ impl Junction {
     fn not_owner(&mut self, replica: &MemberId, channel: &str, ticket: u64) {
         debug!(%replica, channel, "the replica does not own the channel");
         if ticket != 0 {
-            if !self.recoveries.refused(ticket, self.now) {
+            let mut waits = false;
+            self.with_recoveries(|all, around, actions| waits = all.refused(ticket, around, actions));
+            if !waits {
                 self.answered(ticket, Reply::Failed(INTERNAL.code.into()));
             }
         } else if let Ok(channel) = ChannelName::parse(channel) {
