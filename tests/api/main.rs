@@ -5,3 +5,4 @@ mod calls;
 mod node;
 mod operations;
 mod replica;
+mod streams;

@@ -38,7 +38,7 @@ impl Replica {
             owners: 2,
             link_queue_bytes: 8 << 20,
             history: HistoryConfig::default(),
-            channels: Arc::new(Namespaces::default()),
+            channels: Arc::new(Namespaces::new(Default::default(), &[]).expect("there is nothing to check")),
         };
         let control = runtime.block_on(ControlPlane::start(config, registry.clone()))?;
         Ok(Self { runtime, registry, control })
