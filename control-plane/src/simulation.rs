@@ -29,6 +29,7 @@ use crate::link_service::LinkApi;
 use crate::links::{Link, Links, Outgoing};
 use crate::metrics::Metrics;
 use crate::owners::{OwnersSetup, SteppedOwner};
+use crate::presence::Presence;
 use crate::push::Push;
 use crate::receipts::Receipts;
 use crate::revocations::Revocations;
@@ -93,6 +94,7 @@ impl Owner {
             router: Arc::new(router),
             receipts,
             inspections: Arc::default(),
+            presence: Presence::nowhere(),
             revocations: Arc::new(revocations),
             channels,
             metrics,
