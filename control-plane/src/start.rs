@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use fanfare_cluster::admin::Admin;
 use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::member::{Incarnation, MemberId};
-use fanfare_cluster::registry::{Record, Registry, RegistryError, ReplicaRecord};
+use fanfare_cluster::registry::{MembershipWatch, Record, Registry, RegistryError, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
 use fanfare_cluster::tls::{ServerTls, TlsConfig};
 use tracing::{info, warn};
@@ -95,18 +95,7 @@ impl ControlPlane {
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let history: Arc<dyn History> = match config.history.engine {
-            HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
-        };
-        let setup = OwnersSetup {
-            count: config.owners,
-            link_bytes: config.link_queue_bytes,
-            history,
-            settings: config.history,
-            channels: config.channels.clone(),
-            membership: registry.watch(),
-            metrics: metrics.clone(),
-        };
+        let setup = owners_setup(&config, registry.watch(), metrics.clone());
         let owners = Owners::start(&setup, &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
@@ -201,6 +190,22 @@ fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi>
         );
     }
     Ok((keys, tls))
+}
+
+/// What owner tasks are made of.
+fn owners_setup(config: &ControlPlaneConfig, membership: MembershipWatch, metrics: Metrics) -> OwnersSetup {
+    let history: Arc<dyn History> = match config.history.engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
+    };
+    OwnersSetup {
+        count: config.owners,
+        link_bytes: config.link_queue_bytes,
+        history,
+        settings: config.history.clone(),
+        channels: config.channels.clone(),
+        membership,
+        metrics,
+    }
 }
 
 /// What the public API serves.
