@@ -315,3 +315,7 @@ mod stream_tests;
 #[cfg(test)]
 #[path = "owner/recovery_tests.rs"]
 mod recovery_tests;
+
+#[cfg(test)]
+#[path = "owner/interleavings_tests.rs"]
+mod interleavings_tests;

@@ -95,8 +95,7 @@ impl ControlPlane {
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let setup = owners_setup(&config, registry.watch(), metrics.clone());
-        let owners = Owners::start(&setup, &tasks);
+        let owners = Owners::start(&owners_setup(&config, registry.watch(), metrics.clone()), &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
         let router =

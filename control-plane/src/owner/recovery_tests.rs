@@ -148,3 +148,16 @@ fn refusals_of_a_backend_that_reads_are_typed() {
     desk.wants();
     assert_eq!(desk.done(Err(GONE)), ["read: HistoryUnavailable"]);
 }
+
+// A recovery reads 12 while the owner knows of 10 only. The store fails over to 11 and an append would get 12, which the
+// subscriber has had already.
+#[test]
+fn what_a_reader_was_told_of_is_known_to_what_comes_next() {
+    let mut desk = Desk::followed_at(at(9, 10));
+    desk.recover(recover(1, at(9, 9)));
+    desk.publish("a");
+    let wanted = desk.done(page([12, 11, 10], at(9, 12)));
+    assert_eq!(wanted, ["1: all of [p10,p11,p12] until 9:12", "ask top, known 9:12"]);
+    assert_eq!(desk.done(Err(GONE)), ["ask append a, known 9:12"]);
+    assert_eq!(desk.done(appended(&[kept(1)], at(10, 1))), ["[1]: a at 10:1"]);
+}

@@ -244,3 +244,23 @@ fn a_session_that_catches_up_is_named_but_gets_nothing_that_it_can_ask_for() {
     assert_eq!(delivery.reach.sessions.as_slice(), [A]);
     assert_eq!(delivery.reach.catching_up.len(), 1);
 }
+
+#[test]
+fn a_quiet_channel_that_is_followed_takes_little() {
+    let mut desk = Desk::followed_at(at(9, 4));
+    desk.publish("a");
+    desk.publish("b");
+    desk.done(appended(&[kept(5)], at(9, 5)));
+    desk.done(appended(&[kept(6)], at(9, 6)));
+    let channel = &desk.owner.channels[&news()];
+    assert_eq!(
+        channel.stream.as_ref().map(|stream| stream.spare()),
+        Some(0),
+        "queues have given back what they had"
+    );
+    // A name of 32 bytes with its counters, and a table that is just over half full, as it is after it has grown.
+    let entry = size_of::<(ChannelName, Channel)>() + 1;
+    let name = 2 * size_of::<usize>() + 32;
+    let bytes = 2 * entry + size_of::<Stream>() + name;
+    assert!(bytes <= 350, "{bytes} bytes");
+}
