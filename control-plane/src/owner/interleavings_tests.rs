@@ -205,6 +205,8 @@ impl World {
                 }
                 Action::Say(session, Message::Following(link::Following { position, .. })) => {
                     let position = StreamPosition::from(position.expect("it has history"));
+                    let top = self.store.top();
+                    assert!(self.store.lost || position.epoch != top.epoch || position.offset <= top.offset);
                     if let Some(one) = self.subscription(session) {
                         one.place.get_or_insert(position);
                     }
@@ -289,7 +291,9 @@ impl World {
         }
         self.subscriptions[0].skips = false;
         for round in 0..200 {
-            if round == 50 {
+            if round == 100 {
+                let live = |one: &Subscription| one.place.is_some() && !one.frozen;
+                assert!(self.subscriptions.iter().all(live), "nobody waits for the next publication");
                 self.step(Step::Publish);
             }
             self.step(Step::Done);
