@@ -1,7 +1,7 @@
 //! Random interleavings of a channel's owner, a history that fails, and nodes whose links break, with an oracle: every
 //! subscription gets the stream without a gap and without a double, or is told.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 
 use fanfare_cluster::channel::Epoch;
 use fanfare_proto::link::open_response::Message;
@@ -104,7 +104,7 @@ struct Subscription {
 struct World {
     owner: Owner,
     store: Store,
-    asked: VecDeque<(ChannelName, Operation)>,
+    asked: Vec<(ChannelName, Operation)>,
     subscriptions: [Subscription; 2],
     sessions: u64,
     published: u64,
@@ -118,7 +118,7 @@ impl World {
         let mut world = Self {
             owner: Owner::new(Duration::from_secs(300), true),
             store: Store { epoch: 1, ..Store::default() },
-            asked: VecDeque::new(),
+            asked: Vec::new(),
             subscriptions: Default::default(),
             sessions: 0,
             published: 0,
@@ -176,7 +176,10 @@ impl World {
                 self.owner.tick(self.now);
             }
             Step::Done | Step::Lost | Step::Failed => {
-                let Some((channel, operation)) = self.asked.pop_front() else { return };
+                if self.asked.is_empty() {
+                    return;
+                }
+                let (channel, operation) = self.asked.remove(0);
                 let gone = || Err(HistoryError::Unavailable(String::new()));
                 let result = match step {
                     Step::Failed => gone(),
@@ -195,7 +198,7 @@ impl World {
     fn settle(&mut self) {
         while let Some(action) = self.owner.next_action() {
             match action {
-                Action::Ask(channel, operation) => self.asked.push_back((channel, operation)),
+                Action::Ask(channel, operation) => self.asked.push((channel, operation)),
                 Action::Deliver(delivery) => {
                     let position = delivery.position.expect("all are stored");
                     let publication = delivery.publish.publication;
