@@ -1,0 +1,12 @@
+//! An owner, nodes and clients under a seeded scheduler, and an oracle that holds every subscriber's share against the truth.
+
+mod channels;
+mod dice;
+mod mangler;
+mod person;
+mod schedule;
+mod seeds;
+mod subscription;
+mod truth;
+mod wire;
+mod world;

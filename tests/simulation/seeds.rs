@@ -1,0 +1,46 @@
+//! Many worlds, each of another seed: in none of them anybody may miss something without being told.
+
+use std::time::Instant;
+
+use crate::mangler::Mangler;
+use crate::schedule::Schedule;
+use crate::world::World;
+
+/// Worlds of a run.
+const SEEDS: u64 = 300;
+
+/// Lives through the world of a seed, in simulated time.
+pub fn live(seed: u64, mangler: Mangler) -> World {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
+    runtime.unwrap().block_on(async {
+        let mut schedule = Schedule::new(seed);
+        schedule.world.mangler = mangler;
+        schedule.run().await;
+        schedule.world
+    })
+}
+
+fn seed_to_replay() -> Option<u64> {
+    std::env::var("FANFARE_SEED").ok()?.parse().ok()
+}
+
+#[test]
+fn whatever_happens_nobody_misses_anything_without_being_told() {
+    if let Some(seed) = seed_to_replay() {
+        let world = live(seed, Mangler::default());
+        println!("{}", world.trace.lines.join("\n"));
+        assert_eq!(world.wrong, None, "seed {seed}");
+        return;
+    }
+    let started = Instant::now();
+    let mut failed = Vec::new();
+    for seed in 0..SEEDS {
+        let world = live(seed, Mangler::default());
+        if let Some(wrong) = world.wrong {
+            println!("seed {seed}: {wrong}");
+            failed.push(seed);
+        }
+    }
+    println!("{SEEDS} seeds in {:?}", started.elapsed());
+    assert!(failed.is_empty(), "{failed:?}: FANFARE_SEED={} cargo test --profile ci -p fanfare-tests --test simulation", failed[0]);
+}

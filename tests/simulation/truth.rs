@@ -1,0 +1,137 @@
+//! What was published, where it has its place, and what backends were told: what everybody is held against.
+
+use std::collections::BTreeMap;
+
+use fanfare_cluster::channel::{Epoch, StreamPosition};
+use fanfare_control_plane::simulation::{Answer, Placed};
+
+use crate::channels::Channel;
+
+/// One push, with all that became of it.
+#[derive(Clone, Debug)]
+pub struct Pushed {
+    pub channel: Channel,
+    /// Whether it shall be kept, so that it has a place.
+    pub stored: bool,
+    /// Its tag, by which filters choose.
+    pub tag: char,
+    /// The connection that shall not get it.
+    pub excluded: Option<String>,
+    /// Whether who repeats it is told so.
+    pub keyed: bool,
+    /// Every place it was given.
+    pub places: Vec<StreamPosition>,
+    pub accepted: bool,
+}
+
+/// The stream of one channel as it was.
+#[derive(Debug, Default)]
+pub struct Stream {
+    /// By epoch and offset: which push.
+    placed: BTreeMap<(Epoch, u64), usize>,
+    /// In the order in which they came.
+    epochs: Vec<Epoch>,
+    /// The newest place.
+    pub last: Option<StreamPosition>,
+    /// Its store has lost some of it once.
+    pub was_cut: bool,
+    /// It has lost some of what nobody else knew: that cannot be found out, as the documents say.
+    pub is_hollow: bool,
+}
+
+/// All that is true.
+#[derive(Debug, Default)]
+pub struct Truth {
+    pub pushes: Vec<Pushed>,
+    streams: BTreeMap<Channel, Stream>,
+}
+
+impl Truth {
+    pub fn stream(&mut self, channel: Channel) -> &mut Stream {
+        self.streams.entry(channel).or_default()
+    }
+
+    /// Where the channel's stream ends, as far as anything was placed.
+    pub fn last(&self, channel: Channel) -> Option<StreamPosition> {
+        self.streams.get(channel)?.last
+    }
+
+    pub fn was_cut(&self, channel: Channel) -> bool {
+        self.streams.get(channel).is_some_and(|stream| stream.was_cut)
+    }
+
+    pub fn is_hollow(&self, channel: Channel) -> bool {
+        self.streams.get(channel).is_some_and(|stream| stream.is_hollow)
+    }
+
+    /// Something has got its place in the history.
+    pub fn placed(&mut self, placed: &Placed, survives_restarts: bool) -> Result<(), String> {
+        let number = number(&placed.data).ok_or("something was placed that nobody has pushed")?;
+        let pushed = self.pushes.get_mut(number).ok_or("something was placed that nobody has pushed")?;
+        if pushed.channel != placed.channel || !pushed.stored {
+            return Err(format!("push {number} was placed in {}", placed.channel));
+        }
+        let again = !pushed.places.is_empty() && pushed.keyed && survives_restarts;
+        pushed.places.push(placed.position);
+        let stream = self.streams.entry(pushed.channel).or_default();
+        if again && !stream.was_cut {
+            return Err(format!("push {number} has a key and was placed twice"));
+        }
+        let StreamPosition { epoch, offset } = placed.position;
+        stream.last = Some(placed.position);
+        if !stream.epochs.contains(&epoch) {
+            stream.epochs.push(epoch);
+        }
+        match stream.placed.insert((epoch, offset), number) {
+            Some(other) if !stream.is_hollow => {
+                Err(format!("{offset} of {} was given to push {other} and to push {number}", placed.channel))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// A backend has its answer.
+    pub fn answered(&mut self, number: usize, answer: &Answer) -> Result<(), String> {
+        let Ok(response) = answer else { return Ok(()) };
+        let pushed = &mut self.pushes[number];
+        pushed.accepted = true;
+        let position = response.position.as_ref();
+        let Some(position) = position else {
+            return match pushed.stored {
+                true => Err(format!("push {number} was accepted without a place")),
+                false => Ok(()),
+            };
+        };
+        let is_there = |place: &StreamPosition| {
+            place.offset == position.offset && place.epoch.to_string() == position.epoch
+        };
+        match pushed.places.iter().any(is_there) {
+            true => Ok(()),
+            false => Err(format!("push {number} was accepted as {position:?}, where it is not")),
+        }
+    }
+
+    /// Whether the second stream of a channel has come behind the first.
+    pub fn is_later(&self, channel: Channel, first: Epoch, second: Epoch) -> bool {
+        let epochs = self.streams.get(channel).map_or(&[][..], |stream| &stream.epochs);
+        let at = |epoch| epochs.iter().position(|one| *one == epoch);
+        at(first) < at(second)
+    }
+
+    /// The pushes between two places of a channel, both not counted.
+    pub fn between(&self, channel: Channel, epoch: Epoch, after: u64, before: u64) -> Vec<usize> {
+        let Some(stream) = self.streams.get(channel).filter(|_| after < before) else { return Vec::new() };
+        let range = (epoch, after.saturating_add(1))..(epoch, before);
+        if range.start >= range.end { Vec::new() } else { stream.placed.range(range).map(|(_, number)| *number).collect() }
+    }
+}
+
+/// The data of a push.
+pub fn data(number: usize) -> String {
+    format!("{{\"n\":{number}}}")
+}
+
+/// Which push has this data.
+pub fn number(data: &[u8]) -> Option<usize> {
+    std::str::from_utf8(data).ok()?.strip_prefix("{\"n\":")?.strip_suffix('}')?.parse().ok()
+}

@@ -1,0 +1,88 @@
+//! A link between a node and the owner: ordered both ways, slow, and cut with all that is on its way.
+
+use std::collections::VecDeque;
+
+use fanfare_control_plane::simulation::Owner;
+use fanfare_data_plane::simulation::Node;
+use fanfare_proto::link::{open_request, open_response};
+
+/// One node's link.
+#[derive(Debug, Default)]
+pub struct Wire {
+    /// The session that both know, while it is whole.
+    session: Option<u64>,
+    /// Counts sessions.
+    pub generation: u64,
+    /// Sessions that the owner does not know to have ended.
+    pub ended: Vec<u64>,
+    to_owner: VecDeque<open_request::Message>,
+    to_node: VecDeque<open_response::Message>,
+}
+
+impl Wire {
+    pub fn is_whole(&self) -> bool {
+        self.session.is_some()
+    }
+
+    /// The node dials: it was told of the former link's end.
+    pub fn dial(&mut self, name: &str, node: &mut Node, owner: &mut Owner) {
+        self.session = Some(owner.link_up(name));
+        self.generation += 1;
+        node.link_up();
+        self.carry(node, owner);
+        // A new link's follows come in the order of a hash: any order is as good as another, but the same seed shall
+        // mean the same.
+        let key = |message: &open_request::Message| match message {
+            open_request::Message::Follow(follow) => follow.channel.clone(),
+            _ => String::new(),
+        };
+        let is_follow = |message: &open_request::Message| matches!(message, open_request::Message::Follow(_));
+        let first = self.to_owner.iter().position(is_follow).unwrap_or(0);
+        let follows = self.to_owner.iter().skip(first).take_while(|message| is_follow(message)).count();
+        self.to_owner.make_contiguous()[first..first + follows].sort_by_key(key);
+    }
+
+    /// It breaks: what is on its way is lost. Neither side knows yet.
+    pub fn cut(&mut self) {
+        self.ended.extend(self.session.take());
+        self.to_owner.clear();
+        self.to_node.clear();
+        self.generation += 1;
+    }
+
+    /// The owner is gone, with all that it knew of sessions.
+    pub fn forget_owner(&mut self) {
+        self.cut();
+        self.ended.clear();
+    }
+
+    /// Takes up what both sides have to say by now.
+    pub fn carry(&mut self, node: &mut Node, owner: &mut Owner) {
+        while let Some(message) = node.next_message() {
+            if self.session.is_some() {
+                self.to_owner.push_back(message);
+            }
+        }
+        if let Some(session) = self.session {
+            self.to_node.extend(std::iter::from_fn(|| owner.next_message(session)));
+        }
+        for session in &self.ended {
+            while owner.next_message(*session).is_some() {}
+        }
+    }
+
+    /// How much is on its way to the owner, and to the node.
+    pub fn load(&self) -> (usize, usize) {
+        (self.to_owner.len(), self.to_node.len())
+    }
+
+    /// The session, and what comes to the owner next.
+    pub fn next_to_owner(&mut self) -> Option<(u64, open_request::Message)> {
+        Some((self.session?, self.to_owner.pop_front()?))
+    }
+
+    /// What comes to the node next.
+    pub fn next_to_node(&mut self) -> Option<open_response::Message> {
+        self.to_node.pop_front()
+    }
+}

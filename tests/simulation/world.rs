@@ -1,0 +1,472 @@
+//! A world of one owner, some nodes and their clients, in which one thing happens at a time.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use fanfare_cluster::channel::{Epoch, Namespaces};
+use fanfare_control_plane::simulation::{Owner, Store};
+use fanfare_data_plane::simulation::{Node, Received, ShardStep, TICK};
+use fanfare_proto::link::open_response;
+use fanfare_proto::v1::{self, PublishRequest};
+
+use crate::channels::{CHANNELS, Channel, is_stream, namespaces};
+use crate::mangler::Mangler;
+use crate::person::{Person, Seat, State};
+use crate::subscription::{Ask, Road};
+use crate::truth::{Pushed, Truth, data};
+use crate::wire::Wire;
+
+/// Nodes there are at most.
+const NAMES: [&str; 3] = ["node-0", "node-1", "node-2"];
+/// Shards of each.
+pub const SHARDS: usize = 2;
+/// How long a history that never answers is waited for, and everything that was given up meanwhile is asked again.
+const A_WHILE: usize = 120;
+/// How long until an owner has looked at all histories by itself.
+const A_SWEEP: usize = 330;
+
+/// How a push differs from the plainest.
+#[derive(Clone, Debug, Default)]
+pub struct Manner {
+    pub unstored: bool,
+    /// It has this key.
+    pub key: Option<usize>,
+    /// The connection that shall not get it.
+    pub excluded: Option<String>,
+}
+
+pub struct World {
+    pub store: Store,
+    pub owner: Owner,
+    pub nodes: Vec<Node>,
+    pub wires: Vec<Wire>,
+    pub people: Vec<Person>,
+    pub truth: Truth,
+    pub mangler: Mangler,
+    /// Whether the history outlives its owner.
+    pub is_shared: bool,
+    /// Counts owners.
+    owners: u64,
+    /// By the owner's number of a push: ours.
+    unanswered: BTreeMap<u64, usize>,
+    /// What was wrong.
+    pub wrong: Option<String>,
+    pub trace: Trace,
+}
+
+/// What has happened, in words; epochs have numbers, because they are random.
+#[derive(Debug, Default)]
+pub struct Trace {
+    pub lines: Vec<String>,
+    epochs: Vec<Epoch>,
+}
+
+impl Trace {
+    pub fn epoch(&mut self, epoch: Epoch) -> usize {
+        if let Some(at) = self.epochs.iter().position(|one| *one == epoch) {
+            return at;
+        }
+        self.epochs.push(epoch);
+        self.epochs.len() - 1
+    }
+}
+
+fn channels() -> Arc<Namespaces> {
+    namespaces()
+}
+
+impl World {
+    pub fn new(nodes: usize, is_shared: bool) -> Self {
+        let (store, channels) = (Store::new(is_shared), channels());
+        Self {
+            owner: Owner::new(&store, channels.clone(), &NAMES[..nodes]),
+            store,
+            nodes: (0..nodes).map(|number| Node::new(number as u32, SHARDS, channels.clone())).collect(),
+            wires: (0..nodes).map(|_| Wire::default()).collect(),
+            people: Vec::new(),
+            truth: Truth::default(),
+            mangler: Mangler::default(),
+            is_shared,
+            owners: 0,
+            unanswered: BTreeMap::new(),
+            wrong: None,
+            trace: Trace::default(),
+        }
+    }
+
+    pub fn say(&mut self, line: impl FnOnce() -> String) {
+        self.trace.lines.push(line());
+    }
+
+    fn verdict(&mut self, who: &str, verdict: Result<(), String>) {
+        if let Err(why) = verdict {
+            let wrong = format!("{who}: {why}");
+            self.say(|| format!("WRONG {wrong}"));
+            self.wrong.get_or_insert(wrong);
+        }
+    }
+
+    /// Takes up what has come of the last step.
+    fn look(&mut self) {
+        for placed in self.store.take_placed() {
+            let epoch = self.trace.epoch(placed.position.epoch);
+            let (channel, offset) = (&placed.channel, placed.position.offset);
+            let data = String::from_utf8_lossy(&placed.data).into_owned();
+            self.trace.lines.push(format!("  placed {data} in {channel} at e{epoch}:{offset}"));
+            let verdict = self.truth.placed(&placed, self.is_shared);
+            self.verdict("history", verdict);
+        }
+        for (number, answer) in self.owner.answers() {
+            let Some(ours) = self.unanswered.remove(&number) else { continue };
+            let said = answer.as_ref().map_or_else(Clone::clone, |_| "accepted".to_owned());
+            self.say(|| format!("  push {ours}: {said}"));
+            let verdict = self.truth.answered(ours, &answer);
+            self.verdict("backend", verdict);
+        }
+        for (wire, node) in self.wires.iter_mut().zip(&mut self.nodes) {
+            wire.carry(node, &mut self.owner);
+        }
+    }
+
+    /// Takes up what has come to the clients of a node.
+    fn listen(&mut self, node: usize) {
+        self.look();
+        let road = self.road(node);
+        for at in 0..self.people.len() {
+            let Some(seat) = self.people[at].seat.clone().filter(|seat| seat.node == node) else { continue };
+            let received = self.nodes[node].received(seat.client);
+            for received in self.mangler.change(at, received) {
+                self.say(|| format!("  person {at} {}", describe(&received)));
+                let verdict = self.people[at].receive(received, road, &self.truth);
+                self.verdict(&format!("person {at}"), verdict);
+            }
+        }
+    }
+
+    /// What could lose something on its way to a node, by how often it has changed.
+    fn road(&self, node: usize) -> Road {
+        (self.wires[node].generation, self.owners)
+    }
+
+    pub fn push(&mut self, channel: Channel, tag: char, manner: Manner) -> usize {
+        let number = self.truth.pushes.len();
+        let number = manner.key.unwrap_or(number);
+        let stored = is_stream(channel) && !manner.unstored;
+        self.say(|| format!("push {number} to {channel} ({tag}, {manner:?})"));
+        let storage = if manner.unstored && is_stream(channel) { v1::Storage::Skip } else { v1::Storage::Unspecified };
+        let message = v1::Message {
+            payload: Some(v1::message::Payload::Json(data(number))),
+            tags: [("k".to_owned(), tag.to_string())].into(),
+            storage: storage.into(),
+            exclude_connections: manner.excluded.iter().cloned().collect(),
+            ..Default::default()
+        };
+        let target = v1::Target { kind: Some(v1::target::Kind::Channel(channel.to_owned())) };
+        let keyed = manner.key.is_some();
+        let request = PublishRequest {
+            target: Some(target),
+            message: Some(message),
+            idempotency_key: if keyed { number.to_string() } else { String::new() },
+            ..Default::default()
+        };
+        if number == self.truth.pushes.len() {
+            let excluded = manner.excluded;
+            let (places, accepted) = (Vec::new(), false);
+            self.truth.pushes.push(Pushed { channel, stored, tag, excluded, keyed, places, accepted });
+        }
+        let theirs = self.owner.publish(request);
+        self.unanswered.insert(theirs, number);
+        self.look();
+        number
+    }
+
+    pub fn connect(&mut self, person: usize, node: usize, shard: usize) {
+        self.say(|| format!("person {person} connects to node {node}, shard {shard}"));
+        while self.people.len() <= person {
+            self.people.push(Person::default());
+        }
+        let client = self.nodes[node].connect(shard, None, person.is_multiple_of(2));
+        let connection = self.nodes[node].connection_id(client);
+        self.people[person].seat = Some(Seat { node, client, connection });
+        self.listen(node);
+    }
+
+    pub fn subscribe(&mut self, person: usize, channel: Channel, ask: Ask) {
+        let Some(seat) = self.people[person].seat.clone() else { return };
+        let since = ask.since.map(|since| (self.trace.epoch(since.epoch), since.offset));
+        self.say(|| format!("person {person} subscribes to {channel} since {since:?}, tag {:?}", ask.tag));
+        let command = self.people[person].subscribe(channel, ask);
+        self.nodes[seat.node].say(seat.client, &command);
+        self.listen(seat.node);
+    }
+
+    pub fn unsubscribe(&mut self, person: usize, channel: Channel) {
+        let Some(seat) = self.people[person].seat.clone() else { return };
+        self.say(|| format!("person {person} unsubscribes from {channel}"));
+        let command = self.people[person].unsubscribe(channel);
+        self.nodes[seat.node].say(seat.client, &command);
+        self.listen(seat.node);
+    }
+
+    pub fn leave(&mut self, person: usize) {
+        let Some(seat) = self.people[person].leave() else { return };
+        self.say(|| format!("person {person} is gone"));
+        self.nodes[seat.node].leave(seat.client);
+        self.look();
+    }
+
+    pub fn shard_step(&mut self, node: usize, shard: usize, step: ShardStep, visits: usize) {
+        self.say(|| format!("node {node}, shard {shard}: {step:?}"));
+        self.nodes[node].step(shard, step, visits);
+        self.listen(node);
+    }
+
+    pub fn owner_step(&mut self) {
+        self.say(|| "owner takes the next".to_owned());
+        self.owner.step();
+        self.look();
+    }
+
+    /// The history does something with what it was asked.
+    pub fn store_step(&mut self, does: &str, number: u64, act: impl FnOnce(&Store)) {
+        self.say(|| format!("history {does} {number}"));
+        act(&self.store);
+        self.look();
+    }
+
+    pub fn take_answer(&mut self) -> bool {
+        let was_there = self.owner.take_answer();
+        self.say(|| format!("owner hears of the history: {was_there}"));
+        self.look();
+        was_there
+    }
+
+    pub fn carry_to_owner(&mut self, node: usize) {
+        if let Some((session, message)) = self.wires[node].next_to_owner() {
+            self.say(|| format!("node {node} -> owner: {message:?}"));
+            self.owner.take(session, message);
+            self.look();
+        }
+    }
+
+    pub fn carry_to_node(&mut self, node: usize) {
+        let Some(message) = self.wires[node].next_to_node() else { return };
+        for message in self.mangler.change_message(message, &self.store) {
+            let words = self.words(&message);
+            self.say(|| format!("owner -> node {node}: {words}"));
+            self.nodes[node].take(message);
+        }
+        self.listen(node);
+    }
+
+    fn words(&mut self, message: &open_response::Message) -> String {
+        let mut words = String::new();
+        let mut place = |epoch: u64, offset: u64| format!("e{}:{offset}", self.trace.epoch(Epoch(epoch)));
+        let mut position = |position: &Option<fanfare_proto::link::StreamPosition>| {
+            position.as_ref().map_or("nowhere".to_owned(), |at| place(at.epoch, at.offset))
+        };
+        let _ = match message {
+            open_response::Message::Following(following) => {
+                write!(words, "following {} at {}", following.channel, position(&following.position))
+            }
+            open_response::Message::Top(top) => {
+                write!(words, "top {} at {}", top.channel, position(&top.position))
+            }
+            open_response::Message::Recovered(recovered) => write!(
+                words,
+                "recovered {} with {} to {}, complete: {}, error: {}",
+                recovered.ticket,
+                recovered.publications.len(),
+                position(&recovered.position),
+                recovered.complete,
+                recovered.error,
+            ),
+            open_response::Message::Deliver(deliver) => {
+                let wire = deliver.publication.clone().unwrap_or_default();
+                let data = String::from_utf8_lossy(&wire.data).into_owned();
+                write!(words, "deliver {} {data} at {}", deliver.channel, place(deliver.epoch, wire.offset))
+            }
+            other => write!(words, "{other:?}"),
+        };
+        words
+    }
+
+    /// The link breaks; who notices it first does so when it is told.
+    pub fn cut(&mut self, node: usize) {
+        self.say(|| format!("link of node {node} is cut"));
+        self.wires[node].cut();
+    }
+
+    pub fn node_notices(&mut self, node: usize) {
+        self.say(|| format!("node {node} notices the cut"));
+        self.nodes[node].link_down();
+        self.listen(node);
+    }
+
+    pub fn owner_notices(&mut self, node: usize) {
+        if let Some(session) = self.wires[node].ended.pop() {
+            self.say(|| format!("owner notices that session {session} of node {node} has ended"));
+            self.owner.link_down(session);
+            self.look();
+        }
+    }
+
+    pub fn dial(&mut self, node: usize) {
+        self.say(|| format!("node {node} dials"));
+        self.wires[node].dial(NAMES[node], &mut self.nodes[node], &mut self.owner);
+        self.listen(node);
+    }
+
+    /// The owner's process begins anew. With a history in memory that is lost as well.
+    pub fn restart(&mut self) {
+        let history = if self.is_shared { "stays" } else { "is gone" };
+        self.say(|| format!("the owner begins anew; its history {history}"));
+        self.look();
+        if !self.is_shared {
+            self.store = Store::new(false);
+        }
+        self.owner = Owner::new(&self.store, channels(), &NAMES[..self.nodes.len()]);
+        self.owners += 1;
+        self.unanswered.clear();
+        self.wires.iter_mut().for_each(Wire::forget_owner);
+    }
+
+    pub fn lose_tail(&mut self, channel: Channel, publications: u64) {
+        self.say(|| format!("the history loses {publications} of {channel}"));
+        self.store.lose_tail(channel, publications);
+        self.truth.stream(channel).was_cut = true;
+    }
+
+    /// Time passes by one tick for everybody.
+    pub async fn tick(&mut self) {
+        self.say(|| "tick".to_owned());
+        tokio::time::advance(TICK).await;
+        self.owner.tick();
+        self.look();
+        for node in 0..self.nodes.len() {
+            self.nodes[node].tick();
+            self.listen(node);
+        }
+    }
+
+    /// Everything that is on its way arrives, in some order.
+    pub fn settle(&mut self) {
+        loop {
+            let mut idle = true;
+            while self.owner.waits() > 0 {
+                self.owner_step();
+                idle = false;
+            }
+            while self.owner.take_answer() {
+                self.look();
+                idle = false;
+            }
+            for node in 0..self.nodes.len() {
+                while let Some((shard, step)) = self.nodes[node].steps().into_iter().next() {
+                    self.shard_step(node, shard, step, 3);
+                    idle = false;
+                }
+                while self.wires[node].load().0 > 0 {
+                    self.carry_to_owner(node);
+                    idle = false;
+                }
+                while self.wires[node].load().1 > 0 {
+                    self.carry_to_node(node);
+                    idle = false;
+                }
+            }
+            if idle || self.wrong.is_some() {
+                return;
+            }
+        }
+    }
+
+    async fn settle_for(&mut self, ticks: usize) {
+        for _ in 0..ticks {
+            self.settle();
+            self.tick().await;
+            if self.wrong.is_some() {
+                return;
+            }
+        }
+        self.settle();
+    }
+
+    /// Nothing fails any more: everybody must get what is owed, or have been told.
+    pub async fn calm_down(&mut self) {
+        self.say(|| "calm".to_owned());
+        self.store.set_slow(false);
+        for (number, _) in self.store.pending() {
+            self.store.answer(number);
+        }
+        for node in 0..self.nodes.len() {
+            self.settle_link(node);
+        }
+        self.settle_for(if self.is_shared { A_SWEEP } else { A_WHILE }).await;
+        self.check_calm(false);
+        for channel in CHANNELS {
+            self.push(channel, 'a', Manner::default());
+            self.push(channel, 'b', Manner::default());
+        }
+        self.settle_for(A_WHILE).await;
+        self.check_calm(true);
+    }
+
+    fn settle_link(&mut self, node: usize) {
+        if !self.wires[node].is_whole() {
+            self.node_notices(node);
+            self.dial(node);
+        }
+        while !self.wires[node].ended.is_empty() {
+            self.owner_notices(node);
+        }
+    }
+
+    fn check_calm(&mut self, all: bool) {
+        if self.wrong.is_some() {
+            return;
+        }
+        self.say(|| "everybody is asked".to_owned());
+        let mut verdicts = Vec::new();
+        for (at, person) in self.people.iter().enumerate() {
+            for (channel, state) in &person.subscriptions {
+                let verdict = match (state, &person.seat) {
+                    (State::Live(live), Some(seat)) => {
+                        live.is_calm(self.store.end(channel), self.road(seat.node), all, &self.truth)
+                    }
+                    _ => Err("its subscribe was never answered".to_owned()),
+                };
+                verdicts.push((format!("person {at} in {channel}"), verdict));
+            }
+        }
+        if let Some((_, number)) = self.unanswered.first_key_value() {
+            verdicts.push((format!("push {number}"), Err("it was never answered".to_owned())));
+        }
+        for (who, verdict) in verdicts {
+            self.verdict(&who, verdict);
+        }
+    }
+}
+
+fn describe(received: &Received) -> String {
+    let Received::Reply(reply) = received else { return format!("{received:?}") };
+    match (&reply.push, &reply.subscribe, &reply.error) {
+        (Some(push), ..) => match (&push.r#pub, &push.unsubscribe) {
+            (Some(publication), _) => {
+                let data = String::from_utf8_lossy(&publication.data).into_owned();
+                format!("gets {data} at {} of {}", publication.offset, push.channel)
+            }
+            (_, Some(unsubscribe)) => format!("is told {} of {}", unsubscribe.code, push.channel),
+            _ => "gets another push".to_owned(),
+        },
+        (_, Some(result), _) => format!(
+            "is subscribed at {}, recovered: {} with {:?}",
+            result.offset,
+            result.recovered,
+            result.publications.iter().map(|one| one.offset).collect::<Vec<_>>(),
+        ),
+        (.., Some(error)) => format!("gets error {}", error.code),
+        _ => format!("gets the reply {}", reply.id),
+    }
+}
