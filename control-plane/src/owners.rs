@@ -22,8 +22,8 @@ use crate::metrics::Metrics;
 use crate::owner::SessionId;
 use crate::owner::request::Question;
 pub(crate) use crate::owner::request::{Act, Publish, Settled};
-pub(crate) use stepped::SteppedOwner;
 use crate::refusal::Refusal;
+pub(crate) use stepped::SteppedOwner;
 
 /// What may wait for one owner task before pushes are told to come again.
 const MAILBOX: usize = 4096;

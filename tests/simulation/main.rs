@@ -1,5 +1,6 @@
 //! An owner, nodes and clients under a seeded scheduler, and an oracle that holds every subscriber's share against the truth.
 
+mod calm;
 mod channels;
 mod dice;
 mod mangler;
@@ -9,4 +10,5 @@ mod seeds;
 mod subscription;
 mod truth;
 mod wire;
+mod words;
 mod world;

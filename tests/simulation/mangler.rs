@@ -4,7 +4,6 @@ use fanfare_control_plane::simulation::Store;
 use fanfare_data_plane::simulation::Received;
 use fanfare_proto::link::open_response;
 
-
 /// What is done to a publication on its way to a client.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {

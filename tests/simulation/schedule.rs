@@ -5,7 +5,6 @@ use fanfare_data_plane::simulation::ShardStep;
 
 use crate::channels::{CHANNELS, Channel, is_stream};
 use crate::dice::Dice;
-use crate::person::State;
 use crate::subscription::Ask;
 use crate::world::{Manner, SHARDS, World};
 
@@ -67,7 +66,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(seed: u64, is_traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let mut rate = |most: usize| dice.below(most + 1) as u32;
         let odds = Odds {
@@ -92,6 +91,7 @@ impl Schedule {
             channels.remove(gone);
         }
         let mut world = World::new(nodes, is_shared);
+        world.trace.is_kept = is_traced;
         for node in 0..nodes {
             world.dial(node);
         }
@@ -117,7 +117,8 @@ impl Schedule {
 
     fn events(&self) -> Vec<(u32, Event)> {
         let (odds, world) = (self.odds, &self.world);
-        let mut events = vec![(odds.push, Event::Push), (odds.tick, Event::Tick), (odds.restart, Event::Restart)];
+        let mut events =
+            vec![(odds.push, Event::Push), (odds.tick, Event::Tick), (odds.restart, Event::Restart)];
         for node in 0..world.nodes.len() {
             for (shard, step) in world.nodes[node].steps() {
                 events.push((odds.shard, Event::Shard(node, shard, step)));
@@ -163,15 +164,9 @@ impl Schedule {
         }
     }
 
-    /// Whether somebody knows of all that a channel's history has, so that a loss can be noticed: some client is live
-    /// there, so that its node follows and the owner keeps the channel. And one loss at a time.
+    /// Whether the owner knows of all that a channel's history has, so that a loss can be noticed; and one loss at a time.
     fn is_noticeable(&self, channel: Channel) -> bool {
-        let live = |state: &State| matches!(state, State::Live(_));
-        let has = |person: &crate::person::Person| {
-            let is_linked = person.seat.as_ref().is_some_and(|seat| self.world.wires[seat.node].is_whole());
-            is_linked && person.subscriptions.get(channel).is_some_and(live)
-        };
-        self.odds.restart == 0 && !self.world.truth.was_cut(channel) && self.world.people.iter().any(has)
+        !self.world.truth.was_cut(channel) && self.world.is_followed(channel)
     }
 
     async fn happen(&mut self, event: Event) {

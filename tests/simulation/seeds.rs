@@ -10,10 +10,10 @@ use crate::world::World;
 const SEEDS: u64 = 300;
 
 /// Lives through the world of a seed, in simulated time.
-pub fn live(seed: u64, mangler: Mangler) -> World {
+pub fn live(seed: u64, mangler: Mangler, is_traced: bool) -> World {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
-        let mut schedule = Schedule::new(seed);
+        let mut schedule = Schedule::new(seed, is_traced);
         schedule.world.mangler = mangler;
         schedule.run().await;
         schedule.world
@@ -27,7 +27,7 @@ fn seed_to_replay() -> Option<u64> {
 #[test]
 fn whatever_happens_nobody_misses_anything_without_being_told() {
     if let Some(seed) = seed_to_replay() {
-        let world = live(seed, Mangler::default());
+        let world = live(seed, Mangler::default(), true);
         println!("{}", world.trace.lines.join("\n"));
         assert_eq!(world.wrong, None, "seed {seed}");
         return;
@@ -35,12 +35,27 @@ fn whatever_happens_nobody_misses_anything_without_being_told() {
     let started = Instant::now();
     let mut failed = Vec::new();
     for seed in 0..SEEDS {
-        let world = live(seed, Mangler::default());
+        let world = live(seed, Mangler::default(), false);
         if let Some(wrong) = world.wrong {
             println!("seed {seed}: {wrong}");
             failed.push(seed);
         }
     }
     println!("{SEEDS} seeds in {:?}", started.elapsed());
-    assert!(failed.is_empty(), "{failed:?}: FANFARE_SEED={} cargo test --profile ci -p fanfare-tests --test simulation", failed[0]);
+    assert!(
+        failed.is_empty(),
+        "{failed:?}: FANFARE_SEED={} cargo test --profile ci -p fanfare-tests --test simulation",
+        failed[0]
+    );
+}
+
+#[test]
+fn the_same_seed_is_the_same_story() {
+    for seed in 0..30 {
+        let [first, second] = [(); 2].map(|()| live(seed, Mangler::default(), true).trace.lines);
+        for (first, second) in first.iter().zip(&second) {
+            assert_eq!(first, second, "seed {seed}");
+        }
+        assert_eq!(first.len(), second.len());
+    }
 }

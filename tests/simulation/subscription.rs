@@ -48,13 +48,7 @@ type Verdict = Result<(), String>;
 
 impl Subscription {
     /// The client was told that it is live, on a road.
-    pub fn begin(
-        channel: Channel,
-        ask: Ask,
-        connection: String,
-        road: Road,
-        truth: &Truth,
-    ) -> Self {
+    pub fn begin(channel: Channel, ask: Ask, connection: String, road: Road, truth: &Truth) -> Self {
         let cursor = Cursor::Before(truth.last(channel));
         Self { channel, ask, connection, cursor, last_unstored: None, born: truth.pushes.len(), road }
     }
@@ -214,9 +208,12 @@ impl Subscription {
             };
         }
         let missed = truth.between(self.channel, end.epoch, cursor.offset, end.offset + 1);
-        let owed = |number: &&usize| self.is_owed(**number, truth) && (all || truth.pushes[**number].accepted);
+        let owed =
+            |number: &&usize| self.is_owed(**number, truth) && (all || truth.pushes[**number].accepted);
         match missed.iter().find(owed) {
-            Some(missed) => Err(format!("it is silently behind at {}: push {missed} never came", cursor.offset)),
+            Some(missed) => {
+                Err(format!("it is silently behind at {}: push {missed} never came", cursor.offset))
+            }
             None => Ok(()),
         }
     }

@@ -35,6 +35,8 @@ pub struct Stream {
     pub last: Option<StreamPosition>,
     /// Its store has lost some of it once.
     pub was_cut: bool,
+    /// In this epoch.
+    pub lost_in: Option<Epoch>,
     /// It has lost some of what nobody else knew: that cannot be found out, as the documents say.
     pub is_hollow: bool,
 }
@@ -111,6 +113,23 @@ impl Truth {
         }
     }
 
+    /// The history is gone, and with it all streams: what comes now is in others.
+    pub fn forget_streams(&mut self) {
+        for stream in self.streams.values_mut() {
+            (stream.last, stream.was_cut, stream.is_hollow) = (None, false, false);
+        }
+    }
+
+    /// What a store has lost of a channel nobody knows any more, unless somebody follows it now who has been told.
+    pub fn is_followed(&mut self, channel: Channel, is_followed: bool) {
+        if let Some(stream) = self.streams.get_mut(channel)
+            && !is_followed
+            && stream.lost_in.is_some_and(|epoch| stream.last.is_some_and(|last| last.epoch == epoch))
+        {
+            stream.is_hollow = true;
+        }
+    }
+
     /// Whether the second stream of a channel has come behind the first.
     pub fn is_later(&self, channel: Channel, first: Epoch, second: Epoch) -> bool {
         let epochs = self.streams.get(channel).map_or(&[][..], |stream| &stream.epochs);
@@ -122,7 +141,11 @@ impl Truth {
     pub fn between(&self, channel: Channel, epoch: Epoch, after: u64, before: u64) -> Vec<usize> {
         let Some(stream) = self.streams.get(channel).filter(|_| after < before) else { return Vec::new() };
         let range = (epoch, after.saturating_add(1))..(epoch, before);
-        if range.start >= range.end { Vec::new() } else { stream.placed.range(range).map(|(_, number)| *number).collect() }
+        if range.start >= range.end {
+            Vec::new()
+        } else {
+            stream.placed.range(range).map(|(_, number)| *number).collect()
+        }
     }
 }
 

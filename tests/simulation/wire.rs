@@ -1,6 +1,6 @@
 //! A link between a node and the owner: ordered both ways, slow, and cut with all that is on its way.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use fanfare_control_plane::simulation::Owner;
 use fanfare_data_plane::simulation::Node;
@@ -15,6 +15,8 @@ pub struct Wire {
     pub generation: u64,
     /// Sessions that the owner does not know to have ended.
     pub ended: Vec<u64>,
+    /// Channels of which the owner has told the node, on this session.
+    following: BTreeSet<String>,
     to_owner: VecDeque<open_request::Message>,
     to_node: VecDeque<open_response::Message>,
 }
@@ -45,6 +47,7 @@ impl Wire {
     /// It breaks: what is on its way is lost. Neither side knows yet.
     pub fn cut(&mut self) {
         self.ended.extend(self.session.take());
+        self.following.clear();
         self.to_owner.clear();
         self.to_node.clear();
         self.generation += 1;
@@ -64,11 +67,21 @@ impl Wire {
             }
         }
         if let Some(session) = self.session {
-            self.to_node.extend(std::iter::from_fn(|| owner.next_message(session)));
+            for message in std::iter::from_fn(|| owner.next_message(session)) {
+                if let open_response::Message::Following(following) = &message {
+                    self.following.insert(following.channel.clone());
+                }
+                self.to_node.push_back(message);
+            }
         }
         for session in &self.ended {
             while owner.next_message(*session).is_some() {}
         }
+    }
+
+    /// Whether the owner has told the node how far the channel has come.
+    pub fn follows(&self, channel: &str) -> bool {
+        self.following.contains(channel)
     }
 
     /// How much is on its way to the owner, and to the node.
@@ -78,7 +91,11 @@ impl Wire {
 
     /// The session, and what comes to the owner next.
     pub fn next_to_owner(&mut self) -> Option<(u64, open_request::Message)> {
-        Some((self.session?, self.to_owner.pop_front()?))
+        let (session, message) = (self.session?, self.to_owner.pop_front()?);
+        if let open_request::Message::Unfollow(unfollow) = &message {
+            self.following.remove(&unfollow.channel);
+        }
+        Some((session, message))
     }
 
     /// What comes to the node next.

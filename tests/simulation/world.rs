@@ -1,31 +1,25 @@
 //! A world of one owner, some nodes and their clients, in which one thing happens at a time.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 use std::sync::Arc;
 
-use fanfare_cluster::channel::{Epoch, Namespaces};
+use fanfare_cluster::channel::Namespaces;
 use fanfare_control_plane::simulation::{Owner, Store};
-use fanfare_data_plane::simulation::{Node, Received, ShardStep, TICK};
-use fanfare_proto::link::open_response;
+use fanfare_data_plane::simulation::{Node, ShardStep, TICK};
 use fanfare_proto::v1::{self, PublishRequest};
 
 use crate::channels::{CHANNELS, Channel, is_stream, namespaces};
 use crate::mangler::Mangler;
-use crate::person::{Person, Seat, State};
+use crate::person::{Person, Seat};
 use crate::subscription::{Ask, Road};
 use crate::truth::{Pushed, Truth, data};
 use crate::wire::Wire;
+use crate::words::{Trace, describe};
 
 /// Nodes there are at most.
 const NAMES: [&str; 3] = ["node-0", "node-1", "node-2"];
 /// Shards of each.
 pub const SHARDS: usize = 2;
-/// How long a history that never answers is waited for, and everything that was given up meanwhile is asked again.
-const A_WHILE: usize = 120;
-/// How long until an owner has looked at all histories by itself.
-const A_SWEEP: usize = 330;
-
 /// How a push differs from the plainest.
 #[derive(Clone, Debug, Default)]
 pub struct Manner {
@@ -49,27 +43,10 @@ pub struct World {
     /// Counts owners.
     owners: u64,
     /// By the owner's number of a push: ours.
-    unanswered: BTreeMap<u64, usize>,
+    pub unanswered: BTreeMap<u64, usize>,
     /// What was wrong.
     pub wrong: Option<String>,
     pub trace: Trace,
-}
-
-/// What has happened, in words; epochs have numbers, because they are random.
-#[derive(Debug, Default)]
-pub struct Trace {
-    pub lines: Vec<String>,
-    epochs: Vec<Epoch>,
-}
-
-impl Trace {
-    pub fn epoch(&mut self, epoch: Epoch) -> usize {
-        if let Some(at) = self.epochs.iter().position(|one| *one == epoch) {
-            return at;
-        }
-        self.epochs.push(epoch);
-        self.epochs.len() - 1
-    }
 }
 
 fn channels() -> Arc<Namespaces> {
@@ -96,10 +73,10 @@ impl World {
     }
 
     pub fn say(&mut self, line: impl FnOnce() -> String) {
-        self.trace.lines.push(line());
+        self.trace.say_with(|_| line());
     }
 
-    fn verdict(&mut self, who: &str, verdict: Result<(), String>) {
+    pub fn verdict(&mut self, who: &str, verdict: Result<(), String>) {
         if let Err(why) = verdict {
             let wrong = format!("{who}: {why}");
             self.say(|| format!("WRONG {wrong}"));
@@ -108,12 +85,12 @@ impl World {
     }
 
     /// Takes up what has come of the last step.
-    fn look(&mut self) {
+    pub fn look(&mut self) {
         for placed in self.store.take_placed() {
-            let epoch = self.trace.epoch(placed.position.epoch);
-            let (channel, offset) = (&placed.channel, placed.position.offset);
-            let data = String::from_utf8_lossy(&placed.data).into_owned();
-            self.trace.lines.push(format!("  placed {data} in {channel} at e{epoch}:{offset}"));
+            self.trace.say_with(|names| {
+                let data = String::from_utf8_lossy(&placed.data);
+                format!("  placed {data} in {} at {}", placed.channel, names.place(placed.position))
+            });
             let verdict = self.truth.placed(&placed, self.is_shared);
             self.verdict("history", verdict);
         }
@@ -127,6 +104,15 @@ impl World {
         for (wire, node) in self.wires.iter_mut().zip(&mut self.nodes) {
             wire.carry(node, &mut self.owner);
         }
+        for channel in CHANNELS {
+            let is_followed = self.is_followed(channel);
+            self.truth.is_followed(channel, is_followed);
+        }
+    }
+
+    /// Whether the owner has told some node how far the channel has come, so that it knows it itself.
+    pub fn is_followed(&self, channel: Channel) -> bool {
+        self.wires.iter().any(|wire| wire.follows(channel))
     }
 
     /// Takes up what has come to the clients of a node.
@@ -145,7 +131,7 @@ impl World {
     }
 
     /// What could lose something on its way to a node, by how often it has changed.
-    fn road(&self, node: usize) -> Road {
+    pub fn road(&self, node: usize) -> Road {
         (self.wires[node].generation, self.owners)
     }
 
@@ -153,8 +139,13 @@ impl World {
         let number = self.truth.pushes.len();
         let number = manner.key.unwrap_or(number);
         let stored = is_stream(channel) && !manner.unstored;
-        self.say(|| format!("push {number} to {channel} ({tag}, {manner:?})"));
-        let storage = if manner.unstored && is_stream(channel) { v1::Storage::Skip } else { v1::Storage::Unspecified };
+        let Manner { unstored, key, excluded } = &manner;
+        let is_for_all = excluded.is_none();
+        self.say(|| {
+            format!("push {number} to {channel}: tag {tag}, unstored: {unstored}, key: {key:?}, for all: {is_for_all}")
+        });
+        let storage =
+            if manner.unstored && is_stream(channel) { v1::Storage::Skip } else { v1::Storage::Unspecified };
         let message = v1::Message {
             payload: Some(v1::message::Payload::Json(data(number))),
             tags: [("k".to_owned(), tag.to_string())].into(),
@@ -194,8 +185,12 @@ impl World {
 
     pub fn subscribe(&mut self, person: usize, channel: Channel, ask: Ask) {
         let Some(seat) = self.people[person].seat.clone() else { return };
-        let since = ask.since.map(|since| (self.trace.epoch(since.epoch), since.offset));
-        self.say(|| format!("person {person} subscribes to {channel} since {since:?}, tag {:?}", ask.tag));
+        self.trace.say_with(|names| {
+            let since = ask.since.map(|since| names.place(since));
+            let Ask { positioned, all_or_nothing, tag, .. } = ask;
+            let wants = format!("positioned: {positioned}, all or nothing: {all_or_nothing}, tag: {tag:?}");
+            format!("person {person} subscribes to {channel} since {since:?}, {wants}")
+        });
         let command = self.people[person].subscribe(channel, ask);
         self.nodes[seat.node].say(seat.client, &command);
         self.listen(seat.node);
@@ -244,7 +239,7 @@ impl World {
 
     pub fn carry_to_owner(&mut self, node: usize) {
         if let Some((session, message)) = self.wires[node].next_to_owner() {
-            self.say(|| format!("node {node} -> owner: {message:?}"));
+            self.trace.say_with(|names| format!("node {node} -> owner: {}", names.of_node(&message)));
             self.owner.take(session, message);
             self.look();
         }
@@ -252,44 +247,11 @@ impl World {
 
     pub fn carry_to_node(&mut self, node: usize) {
         let Some(message) = self.wires[node].next_to_node() else { return };
-        for message in self.mangler.change_message(message, &self.store) {
-            let words = self.words(&message);
-            self.say(|| format!("owner -> node {node}: {words}"));
+        if let Some(message) = self.mangler.change_message(message, &self.store) {
+            self.trace.say_with(|names| format!("owner -> node {node}: {}", names.of_owner(&message)));
             self.nodes[node].take(message);
         }
         self.listen(node);
-    }
-
-    fn words(&mut self, message: &open_response::Message) -> String {
-        let mut words = String::new();
-        let mut place = |epoch: u64, offset: u64| format!("e{}:{offset}", self.trace.epoch(Epoch(epoch)));
-        let mut position = |position: &Option<fanfare_proto::link::StreamPosition>| {
-            position.as_ref().map_or("nowhere".to_owned(), |at| place(at.epoch, at.offset))
-        };
-        let _ = match message {
-            open_response::Message::Following(following) => {
-                write!(words, "following {} at {}", following.channel, position(&following.position))
-            }
-            open_response::Message::Top(top) => {
-                write!(words, "top {} at {}", top.channel, position(&top.position))
-            }
-            open_response::Message::Recovered(recovered) => write!(
-                words,
-                "recovered {} with {} to {}, complete: {}, error: {}",
-                recovered.ticket,
-                recovered.publications.len(),
-                position(&recovered.position),
-                recovered.complete,
-                recovered.error,
-            ),
-            open_response::Message::Deliver(deliver) => {
-                let wire = deliver.publication.clone().unwrap_or_default();
-                let data = String::from_utf8_lossy(&wire.data).into_owned();
-                write!(words, "deliver {} {data} at {}", deliver.channel, place(deliver.epoch, wire.offset))
-            }
-            other => write!(words, "{other:?}"),
-        };
-        words
     }
 
     /// The link breaks; who notices it first does so when it is told.
@@ -325,6 +287,7 @@ impl World {
         self.look();
         if !self.is_shared {
             self.store = Store::new(false);
+            self.truth.forget_streams();
         }
         self.owner = Owner::new(&self.store, channels(), &NAMES[..self.nodes.len()]);
         self.owners += 1;
@@ -335,7 +298,8 @@ impl World {
     pub fn lose_tail(&mut self, channel: Channel, publications: u64) {
         self.say(|| format!("the history loses {publications} of {channel}"));
         self.store.lose_tail(channel, publications);
-        self.truth.stream(channel).was_cut = true;
+        let stream = self.truth.stream(channel);
+        (stream.was_cut, stream.lost_in) = (true, stream.last.map(|last| last.epoch));
     }
 
     /// Time passes by one tick for everybody.
@@ -348,125 +312,5 @@ impl World {
             self.nodes[node].tick();
             self.listen(node);
         }
-    }
-
-    /// Everything that is on its way arrives, in some order.
-    pub fn settle(&mut self) {
-        loop {
-            let mut idle = true;
-            while self.owner.waits() > 0 {
-                self.owner_step();
-                idle = false;
-            }
-            while self.owner.take_answer() {
-                self.look();
-                idle = false;
-            }
-            for node in 0..self.nodes.len() {
-                while let Some((shard, step)) = self.nodes[node].steps().into_iter().next() {
-                    self.shard_step(node, shard, step, 3);
-                    idle = false;
-                }
-                while self.wires[node].load().0 > 0 {
-                    self.carry_to_owner(node);
-                    idle = false;
-                }
-                while self.wires[node].load().1 > 0 {
-                    self.carry_to_node(node);
-                    idle = false;
-                }
-            }
-            if idle || self.wrong.is_some() {
-                return;
-            }
-        }
-    }
-
-    async fn settle_for(&mut self, ticks: usize) {
-        for _ in 0..ticks {
-            self.settle();
-            self.tick().await;
-            if self.wrong.is_some() {
-                return;
-            }
-        }
-        self.settle();
-    }
-
-    /// Nothing fails any more: everybody must get what is owed, or have been told.
-    pub async fn calm_down(&mut self) {
-        self.say(|| "calm".to_owned());
-        self.store.set_slow(false);
-        for (number, _) in self.store.pending() {
-            self.store.answer(number);
-        }
-        for node in 0..self.nodes.len() {
-            self.settle_link(node);
-        }
-        self.settle_for(if self.is_shared { A_SWEEP } else { A_WHILE }).await;
-        self.check_calm(false);
-        for channel in CHANNELS {
-            self.push(channel, 'a', Manner::default());
-            self.push(channel, 'b', Manner::default());
-        }
-        self.settle_for(A_WHILE).await;
-        self.check_calm(true);
-    }
-
-    fn settle_link(&mut self, node: usize) {
-        if !self.wires[node].is_whole() {
-            self.node_notices(node);
-            self.dial(node);
-        }
-        while !self.wires[node].ended.is_empty() {
-            self.owner_notices(node);
-        }
-    }
-
-    fn check_calm(&mut self, all: bool) {
-        if self.wrong.is_some() {
-            return;
-        }
-        self.say(|| "everybody is asked".to_owned());
-        let mut verdicts = Vec::new();
-        for (at, person) in self.people.iter().enumerate() {
-            for (channel, state) in &person.subscriptions {
-                let verdict = match (state, &person.seat) {
-                    (State::Live(live), Some(seat)) => {
-                        live.is_calm(self.store.end(channel), self.road(seat.node), all, &self.truth)
-                    }
-                    _ => Err("its subscribe was never answered".to_owned()),
-                };
-                verdicts.push((format!("person {at} in {channel}"), verdict));
-            }
-        }
-        if let Some((_, number)) = self.unanswered.first_key_value() {
-            verdicts.push((format!("push {number}"), Err("it was never answered".to_owned())));
-        }
-        for (who, verdict) in verdicts {
-            self.verdict(&who, verdict);
-        }
-    }
-}
-
-fn describe(received: &Received) -> String {
-    let Received::Reply(reply) = received else { return format!("{received:?}") };
-    match (&reply.push, &reply.subscribe, &reply.error) {
-        (Some(push), ..) => match (&push.r#pub, &push.unsubscribe) {
-            (Some(publication), _) => {
-                let data = String::from_utf8_lossy(&publication.data).into_owned();
-                format!("gets {data} at {} of {}", publication.offset, push.channel)
-            }
-            (_, Some(unsubscribe)) => format!("is told {} of {}", unsubscribe.code, push.channel),
-            _ => "gets another push".to_owned(),
-        },
-        (_, Some(result), _) => format!(
-            "is subscribed at {}, recovered: {} with {:?}",
-            result.offset,
-            result.recovered,
-            result.publications.iter().map(|one| one.offset).collect::<Vec<_>>(),
-        ),
-        (.., Some(error)) => format!("gets error {}", error.code),
-        _ => format!("gets the reply {}", reply.id),
     }
 }

@@ -167,9 +167,11 @@ impl Store {
         state.last += 1;
         let number = state.last;
         state.pending.push(Pending { number, channel, effect: Some(effect), answer: Some(answer) });
-        Box::pin(receiver.map(|answer| {
-            answer.unwrap_or_else(|_| Err(HistoryError::Unavailable("it is gone".to_owned())))
-        }))
+        Box::pin(
+            receiver.map(|answer| {
+                answer.unwrap_or_else(|_| Err(HistoryError::Unavailable("it is gone".to_owned())))
+            }),
+        )
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
