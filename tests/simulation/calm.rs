@@ -11,7 +11,7 @@ const A_SWEEP: usize = 330;
 
 impl World {
     /// Everything that is on its way arrives, in some order.
-    pub fn settle(&mut self) {
+    pub(crate) fn settle(&mut self) {
         loop {
             let mut idle = true;
             while self.owner.waits() > 0 {
@@ -54,7 +54,7 @@ impl World {
     }
 
     /// Nothing fails any more: everybody must get what is owed, or have been told.
-    pub async fn calm_down(&mut self) {
+    pub(crate) async fn calm_down(&mut self) {
         self.say(|| "calm".to_owned());
         self.store.set_slow(false);
         for (number, _) in self.store.pending() {

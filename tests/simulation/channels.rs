@@ -6,17 +6,17 @@ use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces};
 use serde_json::{Value, json};
 
 /// A channel's name.
-pub type Channel = &'static str;
+pub(crate) type Channel = &'static str;
 
 /// All channels. The history of `short` ones is soon too short; subscribers of the cache want its last publication.
-pub const CHANNELS: [Channel; 5] = ["short:a", "short:b", "long:a", "cache:a", "plain:a"];
+pub(crate) const CHANNELS: [Channel; 5] = ["short:a", "short:b", "long:a", "cache:a", "plain:a"];
 
 /// What the history of `short:` and `cache:` keeps.
 const SHORT: u64 = 5;
 const LONG: u64 = 100;
 
 /// How many publications the channel's history keeps; 0 if it has none.
-pub fn history_size(channel: Channel) -> u64 {
+pub(crate) fn history_size(channel: Channel) -> u64 {
     match channel.split(':').next() {
         Some("long") => LONG,
         Some("plain") => 0,
@@ -24,16 +24,16 @@ pub fn history_size(channel: Channel) -> u64 {
     }
 }
 
-pub fn is_stream(channel: Channel) -> bool {
+pub(crate) fn is_stream(channel: Channel) -> bool {
     history_size(channel) > 0
 }
 
-pub fn is_cache(channel: Channel) -> bool {
+pub(crate) fn is_cache(channel: Channel) -> bool {
     channel.starts_with("cache:")
 }
 
 /// The configuration of all of them.
-pub fn namespaces() -> Arc<Namespaces> {
+pub(crate) fn namespaces() -> Arc<Namespaces> {
     let named = ["short", "long", "cache", "plain"].map(namespace);
     Arc::new(Namespaces::new(ChannelOptions::default(), &named).unwrap())
 }

@@ -2,10 +2,10 @@
 
 /// Dice that fall the same way for the same seed (splitmix64).
 #[derive(Clone, Debug)]
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ 0x5851_f42d_4c95_7f2d)
     }
 
@@ -18,22 +18,22 @@ impl Dice {
     }
 
     /// A number below `limit`.
-    pub fn below(&mut self, limit: usize) -> usize {
+    pub(crate) fn below(&mut self, limit: usize) -> usize {
         (self.next() % limit.max(1) as u64) as usize
     }
 
     /// Whether something happens that does so in so many of a hundred cases.
-    pub fn percent(&mut self, percent: usize) -> bool {
+    pub(crate) fn percent(&mut self, percent: usize) -> bool {
         self.below(100) < percent
     }
 
     /// One of several.
-    pub fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
+    pub(crate) fn pick<'a, T>(&mut self, from: &'a [T]) -> &'a T {
         &from[self.below(from.len())]
     }
 
     /// One of several, each as likely as its weight says; `None` if nothing has any.
-    pub fn weighed<T>(&mut self, from: Vec<(u32, T)>) -> Option<T> {
+    pub(crate) fn weighed<T>(&mut self, from: Vec<(u32, T)>) -> Option<T> {
         let all: usize = from.iter().map(|(weight, _)| *weight as usize).sum();
         if all == 0 {
             return None;

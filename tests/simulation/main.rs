@@ -2,6 +2,7 @@
 
 mod calm;
 mod channels;
+mod controls;
 mod dice;
 mod mangler;
 mod person;

@@ -19,35 +19,35 @@ const INSUFFICIENT_STATE: u32 = 2500;
 
 /// A client, connected or away.
 #[derive(Debug, Default)]
-pub struct Person {
-    pub seat: Option<Seat>,
-    pub subscriptions: BTreeMap<Channel, State>,
+pub(crate) struct Person {
+    pub(crate) seat: Option<Seat>,
+    pub(crate) subscriptions: BTreeMap<Channel, State>,
     /// How far it was in each channel.
-    pub kept: BTreeMap<Channel, StreamPosition>,
+    pub(crate) kept: BTreeMap<Channel, StreamPosition>,
     last_id: u32,
     /// How often it was told that it has lost something, and how much it has got.
-    pub told: usize,
-    pub got: usize,
+    pub(crate) told: usize,
+    pub(crate) got: usize,
 }
 
 /// Where a client is connected.
 #[derive(Clone, Debug)]
-pub struct Seat {
-    pub node: usize,
-    pub client: Client,
-    pub connection: String,
+pub(crate) struct Seat {
+    pub(crate) node: usize,
+    pub(crate) client: Client,
+    pub(crate) connection: String,
 }
 
 /// How far a subscription is.
 #[derive(Debug)]
-pub enum State {
+pub(crate) enum State {
     Asked { id: u32, ask: Ask },
     Live(Box<Subscription>),
 }
 
 impl Person {
     /// The command that subscribes, and remembers it.
-    pub fn subscribe(&mut self, channel: Channel, ask: Ask) -> Command {
+    pub(crate) fn subscribe(&mut self, channel: Channel, ask: Ask) -> Command {
         self.last_id += 1;
         let id = self.last_id + 1;
         let since = ask.since.unwrap_or_default();
@@ -71,20 +71,20 @@ impl Person {
         Command { id, subscribe: Some(subscribe), ..Default::default() }
     }
 
-    pub fn unsubscribe(&mut self, channel: Channel) -> Command {
+    pub(crate) fn unsubscribe(&mut self, channel: Channel) -> Command {
         self.last_id += 1;
         self.subscriptions.remove(channel);
         let unsubscribe = Some(UnsubscribeRequest { channel: channel.to_owned() });
         Command { id: self.last_id + 1, unsubscribe, ..Default::default() }
     }
 
-    pub fn leave(&mut self) -> Option<Seat> {
+    pub(crate) fn leave(&mut self) -> Option<Seat> {
         self.subscriptions.clear();
         self.seat.take()
     }
 
     /// Something has come to it on this road.
-    pub fn receive(&mut self, received: Received, road: Road, truth: &Truth) -> Result<(), String> {
+    pub(crate) fn receive(&mut self, received: Received, road: Road, truth: &Truth) -> Result<(), String> {
         match received {
             Received::Closed(code) => Err(format!("it was closed with {code}")),
             Received::Reply(reply) => match *reply {

@@ -55,9 +55,9 @@ enum Event {
 }
 
 /// A world of a seed, and what drives it.
-pub struct Schedule {
-    pub dice: Dice,
-    pub world: World,
+pub(crate) struct Schedule {
+    pub(crate) dice: Dice,
+    pub(crate) world: World,
     odds: Odds,
     is_slow: bool,
     /// Channels that this seed is about: fewer of them meet more often.
@@ -66,7 +66,7 @@ pub struct Schedule {
 }
 
 impl Schedule {
-    pub fn new(seed: u64, is_traced: bool) -> Self {
+    pub(crate) fn new(seed: u64, is_traced: bool) -> Self {
         let mut dice = Dice::new(seed);
         let mut rate = |most: usize| dice.below(most + 1) as u32;
         let odds = Odds {
@@ -102,7 +102,7 @@ impl Schedule {
     }
 
     /// Lets a world live, then calms it down.
-    pub async fn run(&mut self) {
+    pub(crate) async fn run(&mut self) {
         let steps = STEPS.0 + self.dice.below(STEPS.1 - STEPS.0);
         for _ in 0..steps {
             let events = self.events();

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::mangler::Mangler;
+use crate::mangler::{Bug, Mangler};
 use crate::schedule::Schedule;
 use crate::world::World;
 
@@ -10,10 +10,13 @@ use crate::world::World;
 const SEEDS: u64 = 300;
 
 /// Lives through the world of a seed, in simulated time.
-pub fn live(seed: u64, mangler: Mangler, is_traced: bool) -> World {
+pub(crate) fn live(seed: u64, mangler: Mangler, is_traced: bool) -> World {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     runtime.unwrap().block_on(async {
         let mut schedule = Schedule::new(seed, is_traced);
+        if mangler.bug == Some(Bug::DeafHistory) {
+            schedule.world.store.set_deaf();
+        }
         schedule.world.mangler = mangler;
         schedule.run().await;
         schedule.world

@@ -1,5 +1,7 @@
 //! One subscription under watch: what it was given, and whether that is what it was promised.
 
+use std::collections::BTreeSet;
+
 use fanfare_cluster::channel::StreamPosition;
 use fanfare_proto::client::{Publication, SubscribeResult};
 
@@ -8,15 +10,15 @@ use crate::truth::{Truth, number};
 
 /// What a client asks for when it subscribes.
 #[derive(Clone, Debug, Default)]
-pub struct Ask {
+pub(crate) struct Ask {
     /// To be told its position.
-    pub positioned: bool,
+    pub(crate) positioned: bool,
     /// What came after this.
-    pub since: Option<StreamPosition>,
+    pub(crate) since: Option<StreamPosition>,
     /// An error if that cannot be had.
-    pub all_or_nothing: bool,
+    pub(crate) all_or_nothing: bool,
     /// Only what has this tag.
-    pub tag: Option<char>,
+    pub(crate) tag: Option<char>,
 }
 
 /// How far the subscription is in its stream.
@@ -28,17 +30,17 @@ enum Cursor {
 }
 
 /// What could have taken something from a channel without history on its way.
-pub type Road = (u64, u64);
+pub(crate) type Road = (u64, u64);
 
 /// A live subscription.
 #[derive(Clone, Debug)]
-pub struct Subscription {
-    pub channel: Channel,
+pub(crate) struct Subscription {
+    pub(crate) channel: Channel,
     ask: Ask,
     connection: String,
     cursor: Cursor,
-    /// The last push that it has had without a place.
-    last_unstored: Option<usize>,
+    /// The pushes that it has had without a place.
+    unstored: BTreeSet<usize>,
     /// Pushes before this one were made before it was live.
     born: usize,
     road: Road,
@@ -48,13 +50,13 @@ type Verdict = Result<(), String>;
 
 impl Subscription {
     /// The client was told that it is live, on a road.
-    pub fn begin(channel: Channel, ask: Ask, connection: String, road: Road, truth: &Truth) -> Self {
+    pub(crate) fn begin(channel: Channel, ask: Ask, connection: String, road: Road, truth: &Truth) -> Self {
         let cursor = Cursor::Before(truth.last(channel));
-        Self { channel, ask, connection, cursor, last_unstored: None, born: truth.pushes.len(), road }
+        Self { channel, ask, connection, cursor, unstored: BTreeSet::new(), born: truth.pushes.len(), road }
     }
 
     /// What the client was told of its beginning.
-    pub fn told(&mut self, result: &SubscribeResult, truth: &Truth) -> Verdict {
+    pub(crate) fn told(&mut self, result: &SubscribeResult, truth: &Truth) -> Verdict {
         if !is_stream(self.channel) || !result.positioned {
             return Ok(());
         }
@@ -106,7 +108,7 @@ impl Subscription {
     }
 
     /// A publication has come.
-    pub fn publication(&mut self, publication: &Publication, truth: &Truth) -> Verdict {
+    pub(crate) fn publication(&mut self, publication: &Publication, truth: &Truth) -> Verdict {
         let number = number(&publication.data).ok_or("it got something that nobody has pushed")?;
         let pushed = truth.pushes.get(number).ok_or("it got something that nobody has pushed")?;
         if pushed.channel != self.channel {
@@ -155,11 +157,11 @@ impl Subscription {
         if pushed.excluded.as_ref() == Some(&self.connection) {
             return Err(format!("push {number} was not meant for it"));
         }
-        if let Some(last) = self.last_unstored.filter(|last| *last >= number) {
+        if let Some(last) = self.unstored.last().filter(|last| **last >= number) {
             return Err(format!("push {number} came behind push {last}"));
         }
-        self.last_unstored = Some(number);
-        self.lacks_none_unstored(number, None, truth)
+        self.unstored.insert(number);
+        Ok(())
     }
 
     /// Whether it wants nothing of what is between its place and another.
@@ -178,7 +180,7 @@ impl Subscription {
     }
 
     /// The client is told that its continuity is lost. Once is enough: it is no subscription any more.
-    pub fn lost(&self, truth: &Truth) -> Verdict {
+    pub(crate) fn lost(&self, truth: &Truth) -> Verdict {
         let (Cursor::At(cursor), Some(last)) = (self.cursor, truth.last(self.channel)) else { return Ok(()) };
         let same = cursor.epoch == last.epoch && cursor.offset <= last.offset;
         let kept = same && last.offset - cursor.offset <= history_size(self.channel);
@@ -189,9 +191,15 @@ impl Subscription {
     }
 
     /// Everything is calm: it has all that was accepted, and with `all` also what may have been.
-    pub fn is_calm(&self, end: Option<StreamPosition>, road: Road, all: bool, truth: &Truth) -> Verdict {
-        if road == self.road && !is_stream(self.channel) {
-            self.lacks_none_unstored(truth.pushes.len(), Some(road), truth)?;
+    pub(crate) fn is_calm(
+        &self,
+        end: Option<StreamPosition>,
+        road: Road,
+        all: bool,
+        truth: &Truth,
+    ) -> Verdict {
+        if road == self.road {
+            self.lacks_none_unstored(truth)?;
         }
         let Some(end) = end.filter(|_| !truth.is_hollow(self.channel)) else { return Ok(()) };
         let cursor = match self.cursor {
@@ -218,15 +226,12 @@ impl Subscription {
         }
     }
 
-    /// Without history nothing is missing that was accepted since it was born, if the road has held all the time.
-    fn lacks_none_unstored(&self, before: usize, road: Option<Road>, truth: &Truth) -> Verdict {
-        if is_stream(self.channel) || road.is_none() {
-            return Ok(());
-        }
-        let from = self.last_unstored.map_or(self.born, |last| last + 1).max(self.born);
-        let missed = (from..before).find(|number| {
+    /// What has no place is not missing, if it was accepted since the beginning and the road has held all the time.
+    fn lacks_none_unstored(&self, truth: &Truth) -> Verdict {
+        let missed = (self.born..truth.pushes.len()).find(|number| {
             let pushed = &truth.pushes[*number];
-            pushed.channel == self.channel && pushed.accepted && self.is_owed(*number, truth)
+            let is_meant = pushed.channel == self.channel && !pushed.stored && self.is_owed(*number, truth);
+            is_meant && pushed.accepted && !self.unstored.contains(number)
         });
         missed.map_or(Ok(()), |missed| Err(format!("push {missed} never came, and nothing was cut")))
     }

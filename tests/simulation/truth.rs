@@ -9,65 +9,65 @@ use crate::channels::Channel;
 
 /// One push, with all that became of it.
 #[derive(Clone, Debug)]
-pub struct Pushed {
-    pub channel: Channel,
+pub(crate) struct Pushed {
+    pub(crate) channel: Channel,
     /// Whether it shall be kept, so that it has a place.
-    pub stored: bool,
+    pub(crate) stored: bool,
     /// Its tag, by which filters choose.
-    pub tag: char,
+    pub(crate) tag: char,
     /// The connection that shall not get it.
-    pub excluded: Option<String>,
+    pub(crate) excluded: Option<String>,
     /// Whether who repeats it is told so.
-    pub keyed: bool,
+    pub(crate) keyed: bool,
     /// Every place it was given.
-    pub places: Vec<StreamPosition>,
-    pub accepted: bool,
+    pub(crate) places: Vec<StreamPosition>,
+    pub(crate) accepted: bool,
 }
 
 /// The stream of one channel as it was.
 #[derive(Debug, Default)]
-pub struct Stream {
+pub(crate) struct Stream {
     /// By epoch and offset: which push.
     placed: BTreeMap<(Epoch, u64), usize>,
     /// In the order in which they came.
     epochs: Vec<Epoch>,
     /// The newest place.
-    pub last: Option<StreamPosition>,
+    pub(crate) last: Option<StreamPosition>,
     /// Its store has lost some of it once.
-    pub was_cut: bool,
+    pub(crate) was_cut: bool,
     /// In this epoch.
-    pub lost_in: Option<Epoch>,
+    pub(crate) lost_in: Option<Epoch>,
     /// It has lost some of what nobody else knew: that cannot be found out, as the documents say.
-    pub is_hollow: bool,
+    pub(crate) is_hollow: bool,
 }
 
 /// All that is true.
 #[derive(Debug, Default)]
-pub struct Truth {
-    pub pushes: Vec<Pushed>,
+pub(crate) struct Truth {
+    pub(crate) pushes: Vec<Pushed>,
     streams: BTreeMap<Channel, Stream>,
 }
 
 impl Truth {
-    pub fn stream(&mut self, channel: Channel) -> &mut Stream {
+    pub(crate) fn stream(&mut self, channel: Channel) -> &mut Stream {
         self.streams.entry(channel).or_default()
     }
 
     /// Where the channel's stream ends, as far as anything was placed.
-    pub fn last(&self, channel: Channel) -> Option<StreamPosition> {
+    pub(crate) fn last(&self, channel: Channel) -> Option<StreamPosition> {
         self.streams.get(channel)?.last
     }
 
-    pub fn was_cut(&self, channel: Channel) -> bool {
+    pub(crate) fn was_cut(&self, channel: Channel) -> bool {
         self.streams.get(channel).is_some_and(|stream| stream.was_cut)
     }
 
-    pub fn is_hollow(&self, channel: Channel) -> bool {
+    pub(crate) fn is_hollow(&self, channel: Channel) -> bool {
         self.streams.get(channel).is_some_and(|stream| stream.is_hollow)
     }
 
     /// Something has got its place in the history.
-    pub fn placed(&mut self, placed: &Placed, survives_restarts: bool) -> Result<(), String> {
+    pub(crate) fn placed(&mut self, placed: &Placed, survives_restarts: bool) -> Result<(), String> {
         let number = number(&placed.data).ok_or("something was placed that nobody has pushed")?;
         let pushed = self.pushes.get_mut(number).ok_or("something was placed that nobody has pushed")?;
         if pushed.channel != placed.channel || !pushed.stored {
@@ -85,7 +85,8 @@ impl Truth {
             stream.epochs.push(epoch);
         }
         match stream.placed.insert((epoch, offset), number) {
-            Some(other) if !stream.is_hollow => {
+            // What was lost may never have been anybody's.
+            Some(other) if !stream.is_hollow && self.pushes[other].accepted => {
                 Err(format!("{offset} of {} was given to push {other} and to push {number}", placed.channel))
             }
             _ => Ok(()),
@@ -93,7 +94,7 @@ impl Truth {
     }
 
     /// A backend has its answer.
-    pub fn answered(&mut self, number: usize, answer: &Answer) -> Result<(), String> {
+    pub(crate) fn answered(&mut self, number: usize, answer: &Answer) -> Result<(), String> {
         let Ok(response) = answer else { return Ok(()) };
         let pushed = &mut self.pushes[number];
         pushed.accepted = true;
@@ -114,14 +115,14 @@ impl Truth {
     }
 
     /// The history is gone, and with it all streams: what comes now is in others.
-    pub fn forget_streams(&mut self) {
+    pub(crate) fn forget_streams(&mut self) {
         for stream in self.streams.values_mut() {
             (stream.last, stream.was_cut, stream.is_hollow) = (None, false, false);
         }
     }
 
     /// What a store has lost of a channel nobody knows any more, unless somebody follows it now who has been told.
-    pub fn is_followed(&mut self, channel: Channel, is_followed: bool) {
+    pub(crate) fn is_followed(&mut self, channel: Channel, is_followed: bool) {
         if let Some(stream) = self.streams.get_mut(channel)
             && !is_followed
             && stream.lost_in.is_some_and(|epoch| stream.last.is_some_and(|last| last.epoch == epoch))
@@ -131,14 +132,14 @@ impl Truth {
     }
 
     /// Whether the second stream of a channel has come behind the first.
-    pub fn is_later(&self, channel: Channel, first: Epoch, second: Epoch) -> bool {
+    pub(crate) fn is_later(&self, channel: Channel, first: Epoch, second: Epoch) -> bool {
         let epochs = self.streams.get(channel).map_or(&[][..], |stream| &stream.epochs);
         let at = |epoch| epochs.iter().position(|one| *one == epoch);
         at(first) < at(second)
     }
 
     /// The pushes between two places of a channel, both not counted.
-    pub fn between(&self, channel: Channel, epoch: Epoch, after: u64, before: u64) -> Vec<usize> {
+    pub(crate) fn between(&self, channel: Channel, epoch: Epoch, after: u64, before: u64) -> Vec<usize> {
         let Some(stream) = self.streams.get(channel).filter(|_| after < before) else { return Vec::new() };
         let range = (epoch, after.saturating_add(1))..(epoch, before);
         if range.start >= range.end {
@@ -150,11 +151,11 @@ impl Truth {
 }
 
 /// The data of a push.
-pub fn data(number: usize) -> String {
+pub(crate) fn data(number: usize) -> String {
     format!("{{\"n\":{number}}}")
 }
 
 /// Which push has this data.
-pub fn number(data: &[u8]) -> Option<usize> {
+pub(crate) fn number(data: &[u8]) -> Option<usize> {
     std::str::from_utf8(data).ok()?.strip_prefix("{\"n\":")?.strip_suffix('}')?.parse().ok()
 }

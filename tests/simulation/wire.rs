@@ -8,13 +8,13 @@ use fanfare_proto::link::{open_request, open_response};
 
 /// One node's link.
 #[derive(Debug, Default)]
-pub struct Wire {
+pub(crate) struct Wire {
     /// The session that both know, while it is whole.
     session: Option<u64>,
     /// Counts sessions.
-    pub generation: u64,
+    pub(crate) generation: u64,
     /// Sessions that the owner does not know to have ended.
-    pub ended: Vec<u64>,
+    pub(crate) ended: Vec<u64>,
     /// Channels of which the owner has told the node, on this session.
     following: BTreeSet<String>,
     to_owner: VecDeque<open_request::Message>,
@@ -22,12 +22,12 @@ pub struct Wire {
 }
 
 impl Wire {
-    pub fn is_whole(&self) -> bool {
+    pub(crate) fn is_whole(&self) -> bool {
         self.session.is_some()
     }
 
     /// The node dials: it was told of the former link's end.
-    pub fn dial(&mut self, name: &str, node: &mut Node, owner: &mut Owner) {
+    pub(crate) fn dial(&mut self, name: &str, node: &mut Node, owner: &mut Owner) {
         self.session = Some(owner.link_up(name));
         self.generation += 1;
         node.link_up();
@@ -45,7 +45,7 @@ impl Wire {
     }
 
     /// It breaks: what is on its way is lost. Neither side knows yet.
-    pub fn cut(&mut self) {
+    pub(crate) fn cut(&mut self) {
         self.ended.extend(self.session.take());
         self.following.clear();
         self.to_owner.clear();
@@ -54,13 +54,13 @@ impl Wire {
     }
 
     /// The owner is gone, with all that it knew of sessions.
-    pub fn forget_owner(&mut self) {
+    pub(crate) fn forget_owner(&mut self) {
         self.cut();
         self.ended.clear();
     }
 
     /// Takes up what both sides have to say by now.
-    pub fn carry(&mut self, node: &mut Node, owner: &mut Owner) {
+    pub(crate) fn carry(&mut self, node: &mut Node, owner: &mut Owner) {
         while let Some(message) = node.next_message() {
             if self.session.is_some() {
                 self.to_owner.push_back(message);
@@ -80,17 +80,17 @@ impl Wire {
     }
 
     /// Whether the owner has told the node how far the channel has come.
-    pub fn follows(&self, channel: &str) -> bool {
+    pub(crate) fn follows(&self, channel: &str) -> bool {
         self.following.contains(channel)
     }
 
     /// How much is on its way to the owner, and to the node.
-    pub fn load(&self) -> (usize, usize) {
+    pub(crate) fn load(&self) -> (usize, usize) {
         (self.to_owner.len(), self.to_node.len())
     }
 
     /// The session, and what comes to the owner next.
-    pub fn next_to_owner(&mut self) -> Option<(u64, open_request::Message)> {
+    pub(crate) fn next_to_owner(&mut self) -> Option<(u64, open_request::Message)> {
         let (session, message) = (self.session?, self.to_owner.pop_front()?);
         if let open_request::Message::Unfollow(unfollow) = &message {
             self.following.remove(&unfollow.channel);
@@ -99,7 +99,7 @@ impl Wire {
     }
 
     /// What comes to the node next.
-    pub fn next_to_node(&mut self) -> Option<open_response::Message> {
+    pub(crate) fn next_to_node(&mut self) -> Option<open_response::Message> {
         self.to_node.pop_front()
     }
 }

@@ -6,19 +6,19 @@ use fanfare_proto::link::{self, open_request, open_response};
 
 /// What has happened.
 #[derive(Debug, Default)]
-pub struct Trace {
+pub(crate) struct Trace {
     /// Whether it is kept: it costs more than what it is about.
-    pub is_kept: bool,
-    pub lines: Vec<String>,
+    pub(crate) is_kept: bool,
+    pub(crate) lines: Vec<String>,
     names: Names,
 }
 
 /// The names of epochs, in the order in which they were heard of.
 #[derive(Debug, Default)]
-pub struct Names(Vec<Epoch>);
+pub(crate) struct Names(Vec<Epoch>);
 
 impl Trace {
-    pub fn say_with(&mut self, line: impl FnOnce(&mut Names) -> String) {
+    pub(crate) fn say_with(&mut self, line: impl FnOnce(&mut Names) -> String) {
         if self.is_kept {
             self.lines.push(line(&mut self.names));
         }
@@ -26,7 +26,7 @@ impl Trace {
 }
 
 impl Names {
-    pub fn place(&mut self, StreamPosition { epoch, offset }: StreamPosition) -> String {
+    pub(crate) fn place(&mut self, StreamPosition { epoch, offset }: StreamPosition) -> String {
         let known = self.0.iter().position(|one| *one == epoch);
         let name = known.unwrap_or_else(|| {
             self.0.push(epoch);
@@ -40,7 +40,7 @@ impl Names {
     }
 
     /// What a node says.
-    pub fn of_node(&mut self, message: &open_request::Message) -> String {
+    pub(crate) fn of_node(&mut self, message: &open_request::Message) -> String {
         match message {
             open_request::Message::Follow(follow) => {
                 format!("follow {}, seen until {}", follow.channel, self.position(follow.position))
@@ -54,7 +54,7 @@ impl Names {
     }
 
     /// What an owner says.
-    pub fn of_owner(&mut self, message: &open_response::Message) -> String {
+    pub(crate) fn of_owner(&mut self, message: &open_response::Message) -> String {
         match message {
             open_response::Message::Following(following) => {
                 format!("following {} at {}", following.channel, self.position(following.position))
@@ -82,7 +82,7 @@ impl Names {
 }
 
 /// What a client gets.
-pub fn describe(received: &Received) -> String {
+pub(crate) fn describe(received: &Received) -> String {
     let Received::Reply(reply) = received else { return format!("{received:?}") };
     match (&reply.push, &reply.subscribe, &reply.error) {
         (Some(push), ..) => match (&push.r#pub, &push.unsubscribe) {

@@ -19,34 +19,34 @@ use crate::words::{Trace, describe};
 /// Nodes there are at most.
 const NAMES: [&str; 3] = ["node-0", "node-1", "node-2"];
 /// Shards of each.
-pub const SHARDS: usize = 2;
+pub(crate) const SHARDS: usize = 2;
 /// How a push differs from the plainest.
 #[derive(Clone, Debug, Default)]
-pub struct Manner {
-    pub unstored: bool,
+pub(crate) struct Manner {
+    pub(crate) unstored: bool,
     /// It has this key.
-    pub key: Option<usize>,
+    pub(crate) key: Option<usize>,
     /// The connection that shall not get it.
-    pub excluded: Option<String>,
+    pub(crate) excluded: Option<String>,
 }
 
-pub struct World {
-    pub store: Store,
-    pub owner: Owner,
-    pub nodes: Vec<Node>,
-    pub wires: Vec<Wire>,
-    pub people: Vec<Person>,
-    pub truth: Truth,
-    pub mangler: Mangler,
+pub(crate) struct World {
+    pub(crate) store: Store,
+    pub(crate) owner: Owner,
+    pub(crate) nodes: Vec<Node>,
+    pub(crate) wires: Vec<Wire>,
+    pub(crate) people: Vec<Person>,
+    pub(crate) truth: Truth,
+    pub(crate) mangler: Mangler,
     /// Whether the history outlives its owner.
-    pub is_shared: bool,
+    pub(crate) is_shared: bool,
     /// Counts owners.
     owners: u64,
     /// By the owner's number of a push: ours.
-    pub unanswered: BTreeMap<u64, usize>,
+    pub(crate) unanswered: BTreeMap<u64, usize>,
     /// What was wrong.
-    pub wrong: Option<String>,
-    pub trace: Trace,
+    pub(crate) wrong: Option<String>,
+    pub(crate) trace: Trace,
 }
 
 fn channels() -> Arc<Namespaces> {
@@ -54,7 +54,7 @@ fn channels() -> Arc<Namespaces> {
 }
 
 impl World {
-    pub fn new(nodes: usize, is_shared: bool) -> Self {
+    pub(crate) fn new(nodes: usize, is_shared: bool) -> Self {
         let (store, channels) = (Store::new(is_shared), channels());
         Self {
             owner: Owner::new(&store, channels.clone(), &NAMES[..nodes]),
@@ -72,11 +72,11 @@ impl World {
         }
     }
 
-    pub fn say(&mut self, line: impl FnOnce() -> String) {
+    pub(crate) fn say(&mut self, line: impl FnOnce() -> String) {
         self.trace.say_with(|_| line());
     }
 
-    pub fn verdict(&mut self, who: &str, verdict: Result<(), String>) {
+    pub(crate) fn verdict(&mut self, who: &str, verdict: Result<(), String>) {
         if let Err(why) = verdict {
             let wrong = format!("{who}: {why}");
             self.say(|| format!("WRONG {wrong}"));
@@ -85,7 +85,7 @@ impl World {
     }
 
     /// Takes up what has come of the last step.
-    pub fn look(&mut self) {
+    pub(crate) fn look(&mut self) {
         for placed in self.store.take_placed() {
             self.trace.say_with(|names| {
                 let data = String::from_utf8_lossy(&placed.data);
@@ -111,7 +111,7 @@ impl World {
     }
 
     /// Whether the owner has told some node how far the channel has come, so that it knows it itself.
-    pub fn is_followed(&self, channel: Channel) -> bool {
+    pub(crate) fn is_followed(&self, channel: Channel) -> bool {
         self.wires.iter().any(|wire| wire.follows(channel))
     }
 
@@ -131,11 +131,11 @@ impl World {
     }
 
     /// What could lose something on its way to a node, by how often it has changed.
-    pub fn road(&self, node: usize) -> Road {
+    pub(crate) fn road(&self, node: usize) -> Road {
         (self.wires[node].generation, self.owners)
     }
 
-    pub fn push(&mut self, channel: Channel, tag: char, manner: Manner) -> usize {
+    pub(crate) fn push(&mut self, channel: Channel, tag: char, manner: Manner) -> usize {
         let number = self.truth.pushes.len();
         let number = manner.key.unwrap_or(number);
         let stored = is_stream(channel) && !manner.unstored;
@@ -172,7 +172,7 @@ impl World {
         number
     }
 
-    pub fn connect(&mut self, person: usize, node: usize, shard: usize) {
+    pub(crate) fn connect(&mut self, person: usize, node: usize, shard: usize) {
         self.say(|| format!("person {person} connects to node {node}, shard {shard}"));
         while self.people.len() <= person {
             self.people.push(Person::default());
@@ -183,7 +183,7 @@ impl World {
         self.listen(node);
     }
 
-    pub fn subscribe(&mut self, person: usize, channel: Channel, ask: Ask) {
+    pub(crate) fn subscribe(&mut self, person: usize, channel: Channel, ask: Ask) {
         let Some(seat) = self.people[person].seat.clone() else { return };
         self.trace.say_with(|names| {
             let since = ask.since.map(|since| names.place(since));
@@ -196,7 +196,7 @@ impl World {
         self.listen(seat.node);
     }
 
-    pub fn unsubscribe(&mut self, person: usize, channel: Channel) {
+    pub(crate) fn unsubscribe(&mut self, person: usize, channel: Channel) {
         let Some(seat) = self.people[person].seat.clone() else { return };
         self.say(|| format!("person {person} unsubscribes from {channel}"));
         let command = self.people[person].unsubscribe(channel);
@@ -204,40 +204,40 @@ impl World {
         self.listen(seat.node);
     }
 
-    pub fn leave(&mut self, person: usize) {
+    pub(crate) fn leave(&mut self, person: usize) {
         let Some(seat) = self.people[person].leave() else { return };
         self.say(|| format!("person {person} is gone"));
         self.nodes[seat.node].leave(seat.client);
         self.look();
     }
 
-    pub fn shard_step(&mut self, node: usize, shard: usize, step: ShardStep, visits: usize) {
+    pub(crate) fn shard_step(&mut self, node: usize, shard: usize, step: ShardStep, visits: usize) {
         self.say(|| format!("node {node}, shard {shard}: {step:?}"));
         self.nodes[node].step(shard, step, visits);
         self.listen(node);
     }
 
-    pub fn owner_step(&mut self) {
+    pub(crate) fn owner_step(&mut self) {
         self.say(|| "owner takes the next".to_owned());
         self.owner.step();
         self.look();
     }
 
     /// The history does something with what it was asked.
-    pub fn store_step(&mut self, does: &str, number: u64, act: impl FnOnce(&Store)) {
+    pub(crate) fn store_step(&mut self, does: &str, number: u64, act: impl FnOnce(&Store)) {
         self.say(|| format!("history {does} {number}"));
         act(&self.store);
         self.look();
     }
 
-    pub fn take_answer(&mut self) -> bool {
+    pub(crate) fn take_answer(&mut self) -> bool {
         let was_there = self.owner.take_answer();
         self.say(|| format!("owner hears of the history: {was_there}"));
         self.look();
         was_there
     }
 
-    pub fn carry_to_owner(&mut self, node: usize) {
+    pub(crate) fn carry_to_owner(&mut self, node: usize) {
         if let Some((session, message)) = self.wires[node].next_to_owner() {
             self.trace.say_with(|names| format!("node {node} -> owner: {}", names.of_node(&message)));
             self.owner.take(session, message);
@@ -245,9 +245,9 @@ impl World {
         }
     }
 
-    pub fn carry_to_node(&mut self, node: usize) {
+    pub(crate) fn carry_to_node(&mut self, node: usize) {
         let Some(message) = self.wires[node].next_to_node() else { return };
-        if let Some(message) = self.mangler.change_message(message, &self.store) {
+        if let Some(message) = self.mangler.change_message(message) {
             self.trace.say_with(|names| format!("owner -> node {node}: {}", names.of_owner(&message)));
             self.nodes[node].take(message);
         }
@@ -255,18 +255,18 @@ impl World {
     }
 
     /// The link breaks; who notices it first does so when it is told.
-    pub fn cut(&mut self, node: usize) {
+    pub(crate) fn cut(&mut self, node: usize) {
         self.say(|| format!("link of node {node} is cut"));
         self.wires[node].cut();
     }
 
-    pub fn node_notices(&mut self, node: usize) {
+    pub(crate) fn node_notices(&mut self, node: usize) {
         self.say(|| format!("node {node} notices the cut"));
         self.nodes[node].link_down();
         self.listen(node);
     }
 
-    pub fn owner_notices(&mut self, node: usize) {
+    pub(crate) fn owner_notices(&mut self, node: usize) {
         if let Some(session) = self.wires[node].ended.pop() {
             self.say(|| format!("owner notices that session {session} of node {node} has ended"));
             self.owner.link_down(session);
@@ -274,14 +274,14 @@ impl World {
         }
     }
 
-    pub fn dial(&mut self, node: usize) {
+    pub(crate) fn dial(&mut self, node: usize) {
         self.say(|| format!("node {node} dials"));
         self.wires[node].dial(NAMES[node], &mut self.nodes[node], &mut self.owner);
         self.listen(node);
     }
 
     /// The owner's process begins anew. With a history in memory that is lost as well.
-    pub fn restart(&mut self) {
+    pub(crate) fn restart(&mut self) {
         let history = if self.is_shared { "stays" } else { "is gone" };
         self.say(|| format!("the owner begins anew; its history {history}"));
         self.look();
@@ -295,7 +295,7 @@ impl World {
         self.wires.iter_mut().for_each(Wire::forget_owner);
     }
 
-    pub fn lose_tail(&mut self, channel: Channel, publications: u64) {
+    pub(crate) fn lose_tail(&mut self, channel: Channel, publications: u64) {
         self.say(|| format!("the history loses {publications} of {channel}"));
         self.store.lose_tail(channel, publications);
         let stream = self.truth.stream(channel);
@@ -303,7 +303,7 @@ impl World {
     }
 
     /// Time passes by one tick for everybody.
-    pub async fn tick(&mut self) {
+    pub(crate) async fn tick(&mut self) {
         self.say(|| "tick".to_owned());
         tokio::time::advance(TICK).await;
         self.owner.tick();
