@@ -6,6 +6,7 @@ mod controls;
 mod dice;
 mod mangler;
 mod person;
+mod scenarios;
 mod schedule;
 mod seeds;
 mod subscription;

@@ -10,7 +10,7 @@ use fanfare_proto::client::{
 
 use crate::channels::Channel;
 use crate::subscription::{Ask, Road, Subscription};
-use crate::truth::Truth;
+use crate::truth::{Truth, number};
 
 /// Asks for an error if what was missed cannot be had.
 const REJECT_UNRECOVERED: i64 = 2;
@@ -25,9 +25,10 @@ pub(crate) struct Person {
     /// How far it was in each channel.
     pub(crate) kept: BTreeMap<Channel, StreamPosition>,
     last_id: u32,
-    /// How often it was told that it has lost something, and how much it has got.
+    /// How often it was told that it has lost something.
     pub(crate) told: usize,
-    pub(crate) got: usize,
+    /// The pushes that it has got, recovered ones as well.
+    pub(crate) got: Vec<usize>,
 }
 
 /// Where a client is connected.
@@ -119,7 +120,7 @@ impl Person {
             let last = result.publications.last().map_or(result.offset, |last| last.offset);
             self.kept.insert(channel, StreamPosition { epoch, offset: last });
         }
-        self.got += result.publications.len();
+        self.got.extend(result.publications.iter().filter_map(|one| number(&one.data)));
         self.subscriptions.insert(channel, State::Live(Box::new(subscription)));
         Ok(())
     }
@@ -131,7 +132,7 @@ impl Person {
         };
         let channel = *channel;
         if let Some(publication) = push.r#pub {
-            self.got += 1;
+            self.got.extend(number(&publication.data));
             if let Some(kept) = self.kept.get_mut(channel).filter(|_| publication.offset > 0) {
                 kept.offset = publication.offset;
             }

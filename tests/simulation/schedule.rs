@@ -13,6 +13,9 @@ const PEOPLE: usize = 6;
 /// Things that happen before everything calms down.
 const STEPS: (usize, usize) = (200, 900);
 
+/// Ticks in which nothing else happens: longer than anybody waits for anything.
+const PAUSE: usize = 70;
+
 /// How likely each kind of thing is.
 #[derive(Clone, Copy, Debug)]
 struct Odds {
@@ -23,6 +26,7 @@ struct Odds {
     client: u32,
     push: u32,
     tick: u32,
+    pause: u32,
     cut: u32,
     notice: u32,
     restart: u32,
@@ -45,6 +49,7 @@ enum Event {
     Client(usize),
     Push,
     Tick,
+    Pause,
     Cut(usize),
     NodeNotices(usize),
     OwnerNotices(usize),
@@ -77,6 +82,7 @@ impl Schedule {
             client: 10 + rate(40),
             push: 10 + rate(60),
             tick: 5 + rate(30),
+            pause: rate(1) * rate(3),
             cut: rate(1) * rate(8),
             notice: 5 + rate(100),
             restart: rate(1) * rate(5),
@@ -117,8 +123,12 @@ impl Schedule {
 
     fn events(&self) -> Vec<(u32, Event)> {
         let (odds, world) = (self.odds, &self.world);
-        let mut events =
-            vec![(odds.push, Event::Push), (odds.tick, Event::Tick), (odds.restart, Event::Restart)];
+        let mut events = vec![
+            (odds.push, Event::Push),
+            (odds.tick, Event::Tick),
+            (odds.pause, Event::Pause),
+            (odds.restart, Event::Restart),
+        ];
         for node in 0..world.nodes.len() {
             for (shard, step) in world.nodes[node].steps() {
                 events.push((odds.shard, Event::Shard(node, shard, step)));
@@ -187,6 +197,11 @@ impl Schedule {
             Event::Client(person) => self.act(person),
             Event::Push => self.push(),
             Event::Tick => world.tick().await,
+            Event::Pause => {
+                for _ in 0..self.dice.below(PAUSE) {
+                    world.tick().await;
+                }
+            }
             Event::Cut(node) => world.cut(node),
             Event::NodeNotices(node) => world.node_notices(node),
             Event::OwnerNotices(node) => world.owner_notices(node),
@@ -250,7 +265,7 @@ impl Schedule {
         let person = self.dice.below(PEOPLE);
         let seat = self.world.people[person].seat.as_ref().filter(|_| self.dice.percent(15));
         let excluded = seat.map(|seat| seat.connection.clone());
-        self.world.push(channel, tag, Manner { unstored, key: None, excluded });
+        self.world.push(channel, tag, Manner { unstored, excluded, ..Manner::default() });
     }
 
     /// A push that was made before, or one that can be made again.

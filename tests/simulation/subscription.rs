@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use fanfare_cluster::channel::StreamPosition;
 use fanfare_proto::client::{Publication, SubscribeResult};
 
-use crate::channels::{Channel, history_size, is_cache, is_stream};
+use crate::channels::{Channel, is_cache, is_stream};
 use crate::truth::{Truth, number};
 
 /// What a client asks for when it subscribes.
@@ -99,9 +99,7 @@ impl Subscription {
     /// Whether it is true that what was missed cannot be had, with the subscription born at this place.
     fn check_refusal(&self, at: StreamPosition, truth: &Truth) -> Verdict {
         let Some(since) = self.ask.since.filter(|_| !is_cache(self.channel)) else { return Ok(()) };
-        let same = since.epoch == at.epoch && since.offset <= at.offset;
-        let kept = same && at.offset - since.offset <= history_size(self.channel);
-        match kept && !truth.was_cut(self.channel) {
+        match truth.can_be_recovered(self.channel, since, at) {
             true => Err(format!("it was not recovered from {since:?} though the stream is at {at:?}")),
             false => Ok(()),
         }
@@ -166,6 +164,9 @@ impl Subscription {
 
     /// Whether it wants nothing of what is between its place and another.
     fn lacks_nothing(&self, cursor: StreamPosition, before: u64, truth: &Truth) -> Verdict {
+        if truth.is_hollow(self.channel) {
+            return Ok(());
+        }
         let between = truth.between(self.channel, cursor.epoch, cursor.offset, before);
         match between.iter().find(|number| self.is_owed(**number, truth)) {
             Some(missed) => Err(format!("push {missed} is missing between {} and {before}", cursor.offset)),
@@ -182,9 +183,7 @@ impl Subscription {
     /// The client is told that its continuity is lost. Once is enough: it is no subscription any more.
     pub(crate) fn lost(&self, truth: &Truth) -> Verdict {
         let (Cursor::At(cursor), Some(last)) = (self.cursor, truth.last(self.channel)) else { return Ok(()) };
-        let same = cursor.epoch == last.epoch && cursor.offset <= last.offset;
-        let kept = same && last.offset - cursor.offset <= history_size(self.channel);
-        match kept && !truth.was_cut(self.channel) {
+        match truth.can_be_recovered(self.channel, cursor, last) {
             true => Err(format!("it was told of a loss at {cursor:?} while the stream is at {last:?}")),
             false => Ok(()),
         }

@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use fanfare_cluster::channel::{Epoch, StreamPosition};
 use fanfare_control_plane::simulation::{Answer, Placed};
 
-use crate::channels::Channel;
+use crate::channels::{CHANNELS, Channel, history_size};
+
+/// What one recovery gives at most, in bytes, less what else may count.
+const MAX_RECOVERED: usize = 400 << 10;
 
 /// One push, with all that became of it.
 #[derive(Clone, Debug)]
@@ -19,6 +22,8 @@ pub(crate) struct Pushed {
     pub(crate) excluded: Option<String>,
     /// Whether who repeats it is told so.
     pub(crate) keyed: bool,
+    /// How large it is, in bytes.
+    pub(crate) size: usize,
     /// Every place it was given.
     pub(crate) places: Vec<StreamPosition>,
     pub(crate) accepted: bool,
@@ -45,6 +50,8 @@ pub(crate) struct Stream {
 #[derive(Debug, Default)]
 pub(crate) struct Truth {
     pub(crate) pushes: Vec<Pushed>,
+    /// Answers that said that a push was a repeat.
+    pub(crate) repeats: usize,
     streams: BTreeMap<Channel, Stream>,
 }
 
@@ -68,6 +75,10 @@ impl Truth {
 
     /// Something has got its place in the history.
     pub(crate) fn placed(&mut self, placed: &Placed, survives_restarts: bool) -> Result<(), String> {
+        if !CHANNELS.contains(&placed.channel.as_str()) {
+            // A user's own channel, which nobody here watches.
+            return Ok(());
+        }
         let number = number(&placed.data).ok_or("something was placed that nobody has pushed")?;
         let pushed = self.pushes.get_mut(number).ok_or("something was placed that nobody has pushed")?;
         if pushed.channel != placed.channel || !pushed.stored {
@@ -96,6 +107,7 @@ impl Truth {
     /// A backend has its answer.
     pub(crate) fn answered(&mut self, number: usize, answer: &Answer) -> Result<(), String> {
         let Ok(response) = answer else { return Ok(()) };
+        self.repeats += usize::from(response.duplicate);
         let pushed = &mut self.pushes[number];
         pushed.accepted = true;
         let position = response.position.as_ref();
@@ -138,6 +150,22 @@ impl Truth {
         at(first) < at(second)
     }
 
+    /// Whether a history must still have all that was published between two places, and it is no more than one recovery
+    /// gives.
+    pub(crate) fn can_be_recovered(
+        &self,
+        channel: Channel,
+        since: StreamPosition,
+        end: StreamPosition,
+    ) -> bool {
+        let is_kept = since.epoch == end.epoch
+            && since.offset <= end.offset
+            && end.offset - since.offset <= history_size(channel);
+        let missed = self.between(channel, end.epoch, since.offset, end.offset + 1);
+        let bytes: usize = missed.iter().map(|number| self.pushes[*number].size).sum();
+        is_kept && bytes < MAX_RECOVERED && !self.was_cut(channel)
+    }
+
     /// The pushes between two places of a channel, both not counted.
     pub(crate) fn between(&self, channel: Channel, epoch: Epoch, after: u64, before: u64) -> Vec<usize> {
         let Some(stream) = self.streams.get(channel).filter(|_| after < before) else { return Vec::new() };
@@ -150,12 +178,12 @@ impl Truth {
     }
 }
 
-/// The data of a push.
-pub(crate) fn data(number: usize) -> String {
-    format!("{{\"n\":{number}}}")
+/// The data of a push, so much larger than it must be.
+pub(crate) fn data(number: usize, padding: usize) -> String {
+    format!("{{\"n\":{number}{}}}", " ".repeat(padding))
 }
 
 /// Which push has this data.
 pub(crate) fn number(data: &[u8]) -> Option<usize> {
-    std::str::from_utf8(data).ok()?.strip_prefix("{\"n\":")?.strip_suffix('}')?.parse().ok()
+    std::str::from_utf8(data).ok()?.strip_prefix("{\"n\":")?.strip_suffix('}')?.trim_end().parse().ok()
 }

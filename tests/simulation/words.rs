@@ -72,7 +72,7 @@ impl Names {
             ),
             open_response::Message::Deliver(deliver) => {
                 let wire = deliver.publication.clone().unwrap_or_default();
-                let data = String::from_utf8_lossy(&wire.data).into_owned();
+                let data = short(&wire.data);
                 let place = StreamPosition { epoch: Epoch(deliver.epoch), offset: wire.offset };
                 format!("deliver {} {data} at {}", deliver.channel, self.place(place))
             }
@@ -87,7 +87,7 @@ pub(crate) fn describe(received: &Received) -> String {
     match (&reply.push, &reply.subscribe, &reply.error) {
         (Some(push), ..) => match (&push.r#pub, &push.unsubscribe) {
             (Some(publication), _) => {
-                let data = String::from_utf8_lossy(&publication.data).into_owned();
+                let data = short(&publication.data);
                 format!("gets {data} at {} of {}", publication.offset, push.channel)
             }
             (_, Some(unsubscribe)) => format!("is told {} of {}", unsubscribe.code, push.channel),
@@ -102,4 +102,9 @@ pub(crate) fn describe(received: &Received) -> String {
         (.., Some(error)) => format!("gets error {}", error.code),
         _ => format!("gets the reply {}", reply.id),
     }
+}
+
+/// Data without what only makes it large.
+pub(crate) fn short(data: &[u8]) -> String {
+    String::from_utf8_lossy(data).split_whitespace().collect()
 }

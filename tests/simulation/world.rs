@@ -14,7 +14,7 @@ use crate::person::{Person, Seat};
 use crate::subscription::{Ask, Road};
 use crate::truth::{Pushed, Truth, data};
 use crate::wire::Wire;
-use crate::words::{Trace, describe};
+use crate::words::{Trace, describe, short};
 
 /// Nodes there are at most.
 const NAMES: [&str; 3] = ["node-0", "node-1", "node-2"];
@@ -28,6 +28,8 @@ pub(crate) struct Manner {
     pub(crate) key: Option<usize>,
     /// The connection that shall not get it.
     pub(crate) excluded: Option<String>,
+    /// It is so much larger, in bytes.
+    pub(crate) padding: usize,
 }
 
 pub(crate) struct World {
@@ -88,7 +90,7 @@ impl World {
     pub(crate) fn look(&mut self) {
         for placed in self.store.take_placed() {
             self.trace.say_with(|names| {
-                let data = String::from_utf8_lossy(&placed.data);
+                let data = short(&placed.data);
                 format!("  placed {data} in {} at {}", placed.channel, names.place(placed.position))
             });
             let verdict = self.truth.placed(&placed, self.is_shared);
@@ -139,7 +141,7 @@ impl World {
         let number = self.truth.pushes.len();
         let number = manner.key.unwrap_or(number);
         let stored = is_stream(channel) && !manner.unstored;
-        let Manner { unstored, key, excluded } = &manner;
+        let Manner { unstored, key, excluded, .. } = &manner;
         let is_for_all = excluded.is_none();
         self.say(|| {
             format!("push {number} to {channel}: tag {tag}, unstored: {unstored}, key: {key:?}, for all: {is_for_all}")
@@ -147,7 +149,7 @@ impl World {
         let storage =
             if manner.unstored && is_stream(channel) { v1::Storage::Skip } else { v1::Storage::Unspecified };
         let message = v1::Message {
-            payload: Some(v1::message::Payload::Json(data(number))),
+            payload: Some(v1::message::Payload::Json(data(number, manner.padding))),
             tags: [("k".to_owned(), tag.to_string())].into(),
             storage: storage.into(),
             exclude_connections: manner.excluded.iter().cloned().collect(),
@@ -163,8 +165,8 @@ impl World {
         };
         if number == self.truth.pushes.len() {
             let excluded = manner.excluded;
-            let (places, accepted) = (Vec::new(), false);
-            self.truth.pushes.push(Pushed { channel, stored, tag, excluded, keyed, places, accepted });
+            let (size, places, accepted) = (data(number, manner.padding).len(), Vec::new(), false);
+            self.truth.pushes.push(Pushed { channel, stored, tag, excluded, keyed, size, places, accepted });
         }
         let theirs = self.owner.publish(request);
         self.unanswered.insert(theirs, number);
