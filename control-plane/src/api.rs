@@ -1,5 +1,6 @@
 //! The public gRPC API of a replica.
 
+mod asked;
 mod cluster_service;
 mod connection_list;
 mod connection_service;
@@ -7,6 +8,7 @@ mod deadline;
 pub(crate) mod edge;
 mod guard;
 mod handshakes;
+mod history_service;
 pub(crate) mod keys;
 mod methods;
 pub(crate) mod opening;
@@ -22,5 +24,6 @@ mod status;
 pub(crate) use cluster_service::ClusterApi;
 pub(crate) use connection_service::ConnectionApi;
 pub(crate) use guard::Door;
+pub(crate) use history_service::HistoryApi;
 pub(crate) use presence_service::PresenceApi;
 pub(crate) use push_service::PushApi;

@@ -138,11 +138,12 @@ impl Owner {
     pub(crate) fn publish(&mut self, queued: Queued, now: Instant) {
         let name = queued.publish.channel.clone();
         if queued.publish.keep.stored {
-            return self.with_stream(&name, now, |stream, turn| stream.take(Wish::Publish(queued), turn));
+            return self
+                .with_stream(&name, now, |stream, turn| stream.take(Wish::Publish(queued.into()), turn));
         }
         match self.channels.get_mut(&name) {
             Some(channel) if channel.is_busy() => {
-                self.with_stream(&name, now, |stream, turn| stream.take(Wish::Publish(queued), turn));
+                self.with_stream(&name, now, |stream, turn| stream.take(Wish::Publish(queued.into()), turn));
             }
             Some(Channel { followers, .. }) => {
                 Turn { name: &name, followers, shared: &mut self.shared, now }.deliver_unstored(queued);
@@ -158,7 +159,7 @@ impl Owner {
     pub(crate) fn act(&mut self, act: Act, reply: Reply, now: Instant) {
         let name = act.channel.clone();
         self.with_channel(&name, now, |stream, turn| match stream {
-            Some(stream) => stream.take(Wish::Act(act, reply), turn),
+            Some(stream) => stream.take(Wish::Act(act.into(), reply), turn),
             None => turn.deliver_act(act, reply),
         });
     }
@@ -268,7 +269,7 @@ impl Owner {
         now: Instant,
         act: impl FnOnce(&mut Stream, &mut Turn<'_>),
     ) {
-        if !self.channels.get(name).is_some_and(|channel| channel.stream.is_some()) {
+        if self.channels.get(name).is_none_or(|channel| channel.stream.is_none()) {
             self.channels.entry(name.clone()).or_default().stream = Some(Box::default());
         }
         self.with_channel(name, now, |stream, turn| {

@@ -16,7 +16,7 @@ use tracing::{info, warn};
 use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
 use crate::api::opening::InvalidApi;
-use crate::api::{ClusterApi, ConnectionApi, Door, PresenceApi, PushApi};
+use crate::api::{ClusterApi, ConnectionApi, Door, HistoryApi, PresenceApi, PushApi};
 use crate::config::{ApiConfig, ControlPlaneConfig, HistoryEngine};
 use crate::history::{History, MemoryHistory};
 use crate::link_service::{self, LinkApi};
@@ -219,6 +219,7 @@ fn services(of: &LinkApi) -> Services {
     let (router, links, channels) = (of.router.clone(), of.links.clone(), of.channels.clone());
     Services {
         push: PushApi::new(router.clone(), channels.clone(), of.metrics.clone()),
+        history: HistoryApi::new(router.clone(), channels.clone()),
         cluster: ClusterApi {
             router: router.clone(),
             links: links.clone(),

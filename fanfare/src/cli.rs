@@ -3,6 +3,7 @@
 mod api;
 mod bench;
 mod connections;
+mod history;
 mod presence;
 mod push;
 mod serve;
@@ -20,6 +21,7 @@ pub(crate) use connections::{
     CallArguments, ConnectionsArguments, ConnectionsCommand, DisconnectArguments, GetArguments,
     ListArguments, NodesArguments, RefreshArguments, RevokeArguments, SubscriptionArguments,
 };
+pub(crate) use history::{HistoryArguments, HistoryCommand, RemoveArguments};
 pub(crate) use presence::{ChannelsArguments, PresenceArguments};
 pub(crate) use push::{PushArguments, Wait};
 pub(crate) use serve::{ConfigArguments, ConfigCommand, ServeArguments};
@@ -74,6 +76,8 @@ pub(crate) enum Command {
     Presence(PresenceArguments),
     /// List the channels that somebody subscribes to
     Channels(ChannelsArguments),
+    /// Read what a channel remembers, or remove it
+    History(HistoryArguments),
     /// List the data-plane nodes
     Nodes(NodesArguments),
     /// Check or show the configuration

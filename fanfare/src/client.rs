@@ -6,14 +6,16 @@ use std::time::Duration;
 
 use fanfare_proto::v1::cluster_service_client::ClusterServiceClient;
 use fanfare_proto::v1::connection_service_client::ConnectionServiceClient;
+use fanfare_proto::v1::history_service_client::HistoryServiceClient;
 use fanfare_proto::v1::presence_service_client::PresenceServiceClient;
 use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::{
-    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, GetPresenceRequest,
-    GetPresenceResponse, GetPresenceStatsRequest, GetPresenceStatsResponse, GetUserPresenceRequest,
-    GetUserPresenceResponse, ListChannelsRequest, ListChannelsResponse, ListConnectionsRequest,
-    ListConnectionsResponse, ListNodesRequest, ListNodesResponse, PublishRequest, PublishResponse,
-    PublishStreamRequest, PublishStreamResponse, RefreshRequest, RefreshResponse, RevokeTokensRequest,
+    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, GetHistoryRequest,
+    GetHistoryResponse, GetPresenceRequest, GetPresenceResponse, GetPresenceStatsRequest,
+    GetPresenceStatsResponse, GetUserPresenceRequest, GetUserPresenceResponse, ListChannelsRequest,
+    ListChannelsResponse, ListConnectionsRequest, ListConnectionsResponse, ListNodesRequest,
+    ListNodesResponse, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
+    RefreshRequest, RefreshResponse, RemoveHistoryRequest, RemoveHistoryResponse, RevokeTokensRequest,
     RevokeTokensResponse, SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
     WatchPresenceRequest, WatchPresenceResponse,
 };
@@ -210,6 +212,21 @@ impl ApiClient {
 
     fn presences(&self) -> PresenceServiceClient<Door> {
         PresenceServiceClient::new(self.door.clone())
+    }
+
+    /// Reads one page of a channel's history.
+    pub(crate) async fn history(&self, request: GetHistoryRequest) -> Result<GetHistoryResponse, Failure> {
+        let mut service = HistoryServiceClient::new(self.door.clone());
+        self.answer(service.get_history(self.request(request)).await)
+    }
+
+    /// Removes a channel's history.
+    pub(crate) async fn remove_history(
+        &self,
+        request: RemoveHistoryRequest,
+    ) -> Result<RemoveHistoryResponse, Failure> {
+        let mut service = HistoryServiceClient::new(self.door.clone());
+        self.answer(service.remove_history(self.request(request)).await)
     }
 
     fn connections(&self) -> ConnectionServiceClient<Door> {

@@ -148,7 +148,7 @@ fn subject_and_channel(arguments: &SubscriptionArguments) -> Result<(Option<Subj
 }
 
 /// A random id of version 4, under which a request that the transport repeats is carried out once.
-fn request_id() -> String {
+pub(crate) fn request_id() -> String {
     let random: u128 = rand::random();
     let version = (random & !(0xf << 76)) | (4 << 76);
     let id = (version & !(0b11 << 62)) | (0b10 << 62);

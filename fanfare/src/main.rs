@@ -10,6 +10,7 @@ mod connection_list;
 mod connections;
 mod endpoint;
 mod exit;
+mod history;
 mod nodes;
 mod pages;
 mod presence;
@@ -37,6 +38,7 @@ fn main() -> std::process::ExitCode {
         Command::Revoke(arguments) => connections::revoke(&arguments),
         Command::Presence(arguments) => presence::run(&arguments),
         Command::Channels(arguments) => channels::run(&arguments),
+        Command::History(arguments) => history::run(&arguments),
         Command::Nodes(arguments) => nodes::run(&arguments),
         Command::Config(arguments) => config_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

@@ -1,7 +1,6 @@
 //! `fanfare.v1.ConnectionService`: what is known of connections, and what is done with them.
 
-use std::hash::BuildHasher as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use fanfare_cluster::channel::{ChannelName, Namespaces};
@@ -17,9 +16,9 @@ use fanfare_proto::v1::{
     RevokeTokensRequest, RevokeTokensResponse, SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
     UnsubscribeResponse,
 };
-use foldhash::fast::FixedState;
 use tonic::{Request, Response, Status};
 
+use super::asked::Asked;
 use super::connection_list::{self, Wanted};
 use super::deadline::time_left;
 use super::presence_answers::timestamp;
@@ -30,22 +29,9 @@ use crate::members::{Members, TooManySubscriptions};
 use crate::operation::{Operation, Subject, parse_connection, parse_revocation, unix_seconds};
 use crate::presence::Presence;
 use crate::refusal::Refusal;
-use crate::repeats::{Repeats, RequestKey};
+use crate::repeats::Repeats;
 use crate::revocations::Revocations;
 use crate::router::{Receipt, Router};
-
-/// How long nodes may take to carry an operation out.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest request id, in bytes.
-const MAX_REQUEST_ID: usize = 128;
-
-/// What the edge knows of a call that acts on connections, and what its audit line still has to learn.
-#[derive(Clone, Debug)]
-pub(crate) struct OperatorCall {
-    pub(crate) caller: Arc<str>,
-    /// Whom it concerns, once that is known.
-    pub(crate) subject: Arc<OnceLock<String>>,
-}
 
 /// The service; cheap to clone.
 #[derive(Clone, Debug)]
@@ -57,35 +43,6 @@ pub(crate) struct ConnectionApi {
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) channels: Arc<Namespaces>,
-}
-
-/// An operation with what is known of its call.
-struct Asked {
-    key: RequestKey,
-    patience: Duration,
-}
-
-impl Asked {
-    fn new<T: prost::Message>(
-        request: &Request<T>,
-        method: &'static str,
-        id: &str,
-        subject: String,
-    ) -> Result<Self, Refusal> {
-        let call = request.extensions().get::<OperatorCall>();
-        if let Some(call) = call {
-            // It is set once per call.
-            let _ = call.subject.set(subject);
-        }
-        if id.len() > MAX_REQUEST_ID {
-            return Err(Refusal::invalid("request_id", format!("at most {MAX_REQUEST_ID} bytes")));
-        }
-        let caller = call.map_or_else(|| "".into(), |call| call.caller.clone());
-        let content = FixedState::default().hash_one(request.get_ref().encode_to_vec());
-        let left = time_left(request.metadata().as_ref());
-        let patience = left.map_or(PATIENCE, |left| left.min(PATIENCE));
-        Ok(Self { key: RequestKey { caller, method, id: id.to_owned(), content }, patience })
-    }
 }
 
 impl ConnectionApi {

@@ -9,6 +9,7 @@ use fanfare_cluster::tls::ServerTls;
 use fanfare_proto::DESCRIPTORS;
 use fanfare_proto::v1::cluster_service_server::{self, ClusterServiceServer};
 use fanfare_proto::v1::connection_service_server::{self, ConnectionServiceServer};
+use fanfare_proto::v1::history_service_server::{self, HistoryServiceServer};
 use fanfare_proto::v1::presence_service_server::{self, PresenceServiceServer};
 use fanfare_proto::v1::push_service_server::{self, PushServiceServer};
 use tokio::net::TcpListener;
@@ -17,7 +18,7 @@ use tracing::error;
 
 use super::guard::{Door, GuardLayer};
 use super::push_service::MAX_TARGETS;
-use super::{ClusterApi, ConnectionApi, PresenceApi, PushApi, handshakes};
+use super::{ClusterApi, ConnectionApi, HistoryApi, PresenceApi, PushApi, handshakes};
 use crate::metrics::Metrics;
 
 /// A request: the largest publication with its tags and exclusions, and as many targets as a broadcast may have.
@@ -40,6 +41,7 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 pub(crate) struct Services {
     pub(crate) push: PushApi,
     pub(crate) connections: ConnectionApi,
+    pub(crate) history: HistoryApi,
     pub(crate) cluster: ClusterApi,
     pub(crate) presence: PresenceApi,
 }
@@ -67,6 +69,7 @@ pub(crate) fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .with_service_name(push_service_server::SERVICE_NAME)
             .with_service_name(connection_service_server::SERVICE_NAME)
+            .with_service_name(history_service_server::SERVICE_NAME)
             .with_service_name(cluster_service_server::SERVICE_NAME)
             .with_service_name(presence_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
@@ -78,6 +81,7 @@ pub(crate) fn serve(
         let (health, health_service) = tonic_health::server::health_reporter();
         health.set_serving::<PushServiceServer<PushApi>>().await;
         health.set_serving::<ConnectionServiceServer<ConnectionApi>>().await;
+        health.set_serving::<HistoryServiceServer<HistoryApi>>().await;
         health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
         health.set_serving::<PresenceServiceServer<PresenceApi>>().await;
         let server = Server::builder()
@@ -90,6 +94,7 @@ pub(crate) fn serve(
             .layer(GuardLayer(entrance.door))
             .add_service(PushServiceServer::new(services.push).max_decoding_message_size(MAX_REQUEST))
             .add_service(ConnectionServiceServer::new(services.connections))
+            .add_service(HistoryServiceServer::new(services.history))
             .add_service(ClusterServiceServer::new(services.cluster))
             .add_service(PresenceServiceServer::new(services.presence).max_decoding_message_size(MAX_REQUEST))
             .add_service(health_service)

@@ -26,6 +26,8 @@ pub(crate) fn access(path: &str) -> Access {
         ("fanfare.v1.ConnectionService", "GetConnection" | "ListConnections") => Access::Role(Role::Read),
         ("fanfare.v1.ConnectionService", _) => Access::Role(Role::Operate),
         ("fanfare.v1.ClusterService", "ListNodes" | "ListChannels") => Access::Role(Role::Read),
+        ("fanfare.v1.HistoryService", "GetHistory") => Access::Role(Role::Read),
+        ("fanfare.v1.HistoryService", _) => Access::Role(Role::Operate),
         // What is added later needs most until it says otherwise.
         ("fanfare.v1.ClusterService", _) => Access::Role(Role::Operate),
         _ => Access::AnyKey,
@@ -71,6 +73,8 @@ mod tests {
             assert_eq!(role(&format!("/fanfare.v1.{method}")), Role::Read);
         }
         assert_eq!(role("/fanfare.v1.ConnectionService/RevokeTokens"), Role::Operate);
+        assert_eq!(role("/fanfare.v1.HistoryService/GetHistory"), Role::Read);
+        assert_eq!(role("/fanfare.v1.HistoryService/RemoveHistory"), Role::Operate);
         assert_eq!(access("/grpc.health.v1.Health/Check"), Access::Open);
         for path in [
             "/grpc.health.v1.Health/Watch",

@@ -27,8 +27,8 @@ const UNRECOVERABLE_POSITION: u32 = 112;
 /// Something that waits for its turn.
 #[derive(Debug)]
 pub(super) enum Wish {
-    Publish(Queued),
-    Act(Act, Reply),
+    Publish(Box<Queued>),
+    Act(Box<Act>, Reply),
     /// With the highest position that the node has seen.
     Follow(SessionId, StreamPosition),
     Recover(SessionId, link::Recover),
@@ -99,7 +99,7 @@ impl Stream {
             return self.go_on(turn);
         }
         if wish.is_question() && !turn.shared.one_more_question() {
-            return loss::fail_question(wish, turn);
+            return loss::fail_question(&wish, turn);
         }
         self.queue.push_back(wish);
     }
@@ -152,7 +152,7 @@ impl Stream {
                 self.recovered(session, &recover, &page, turn);
             }
             (UnderWay::Read(asker, question), Ok(Done::Page(page))) => {
-                self.read(asker, &question, page, turn)
+                self.read(asker, &question, page, turn);
             }
             (UnderWay::Remove(reply), Ok(Done::Top(top))) => {
                 turn.shared.room += self.drop_recent();
@@ -181,9 +181,9 @@ impl Stream {
     fn grant(&mut self, wish: Wish, turn: &mut Turn<'_>) {
         match wish {
             Wish::Publish(queued) if queued.until < turn.now => turn.settle(queued.reply, Err(Refusal::Busy)),
-            Wish::Publish(queued) if !queued.publish.keep.stored => turn.deliver_unstored(queued),
-            Wish::Publish(queued) => self.append(queued, turn),
-            Wish::Act(act, reply) => turn.deliver_act(act, reply),
+            Wish::Publish(queued) if !queued.publish.keep.stored => turn.deliver_unstored(*queued),
+            Wish::Publish(queued) => self.append(*queued, turn),
+            Wish::Act(act, reply) => turn.deliver_act(*act, reply),
             Wish::Follow(session, position) => self.follow(session, position, turn),
             Wish::Recover(session, recover) => self.recover(session, recover, turn),
             Wish::Read(asker, question) => {
@@ -211,7 +211,7 @@ impl Stream {
                 Some(Wish::Publish(next)) if next.publish.keep.stored && next.until >= turn.now => {
                     bytes += next.publish.publication.weight();
                     if let Some(Wish::Publish(next)) = self.queue.remove(at) {
-                        queued.push(next);
+                        queued.push(*next);
                     }
                 }
                 Some(Wish::Follow(..) | Wish::Recover(..) | Wish::Read(..) | Wish::Check) => at += 1,

@@ -114,7 +114,7 @@ impl Driver {
                 self.owner.follow(session, &channel, position, has_history, now());
             }
             Mail::Recover(session, channel, recover) => self.recover(session, &channel, recover),
-            Mail::ReadHistory(session, channel, read) => self.read_history(session, &channel, read),
+            Mail::ReadHistory(session, channel, read) => self.read_history(session, &channel, &read),
             // The caller was told to try again: what it tries again must not come twice.
             Mail::Publish(carried, _) if carried.answer.is_closed() => {}
             Mail::Publish(carried, until) => {
@@ -177,8 +177,8 @@ impl Driver {
         self.say(session, open_response::Message::Recovered(answer));
     }
 
-    fn read_history(&mut self, session: SessionId, channel: &ChannelName, read: link::ReadHistory) {
-        let link::ReadHistory { ticket, since, limit, reverse, max_bytes, .. } = read;
+    fn read_history(&mut self, session: SessionId, channel: &ChannelName, read: &link::ReadHistory) {
+        let link::ReadHistory { ticket, since, limit, reverse, max_bytes, .. } = *read;
         if !self.options(channel).is_some_and(ChannelOptions::has_history) {
             let answer = link::HistoryRead { ticket, error: NOT_AVAILABLE, ..Default::default() };
             return self.say(session, open_response::Message::HistoryRead(answer));

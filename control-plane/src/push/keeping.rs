@@ -88,8 +88,8 @@ impl Keeping {
 mod tests {
     use super::*;
 
-    fn parse(message: v1::Message, key: &str) -> Result<Keeping, Refusal> {
-        Keeping::parse(&message, key.to_owned())
+    fn parse(message: &v1::Message, key: &str) -> Result<Keeping, Refusal> {
+        Keeping::parse(message, key.to_owned())
     }
 
     fn ttl(seconds: i64) -> Option<fanfare_proto::Duration> {
@@ -109,7 +109,7 @@ mod tests {
             (storage(v1::Storage::Store), "message.storage"),
         ];
         for (message, field) in cases {
-            let keeping = parse(message, "").unwrap();
+            let keeping = parse(&message, "").unwrap();
             assert!(keeping.at(true, false).unwrap().stored);
             assert_eq!(keeping.at(false, false), Err(Refusal::NoHistory { field }));
             assert!(
@@ -120,10 +120,10 @@ mod tests {
 
     #[test]
     fn a_namespace_decides_unless_the_message_does() {
-        let unspecified = parse(v1::Message::default(), "k").unwrap();
+        let unspecified = parse(&v1::Message::default(), "k").unwrap();
         assert!(unspecified.at(true, false).unwrap().stored);
         assert!(!unspecified.at(false, false).unwrap().stored);
-        let skip = parse(storage(v1::Storage::Skip), "k").unwrap();
+        let skip = parse(&storage(v1::Storage::Skip), "k").unwrap();
         let keep = skip.at(true, false).unwrap();
         assert!(!keep.stored && keep.key == "k");
         assert!(unspecified.at(false, true).is_err(), "nobody would keep a connection's key");
@@ -131,7 +131,7 @@ mod tests {
 
     #[test]
     fn what_makes_no_sense_is_named() {
-        let wrong = |message: v1::Message, key: &str| match parse(message, key) {
+        let wrong = |message: v1::Message, key: &str| match parse(&message, key) {
             Err(Refusal::Invalid { field, .. }) => field,
             other => panic!("expected a wrong field, got {other:?}"),
         };

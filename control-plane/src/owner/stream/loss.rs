@@ -2,7 +2,7 @@
 
 use fanfare_proto::link::{self, open_response};
 
-use super::super::request::{Action, Asker, Queued};
+use super::super::request::{Action, Asker};
 use super::super::{SessionId, Turn};
 use super::{Stream, UnderWay, Wish};
 use crate::refusal::Refusal;
@@ -28,8 +28,8 @@ impl Stream {
                 }
                 turn.is_late(true);
             }
-            UnderWay::Recover(session, recover) => fail_question(Wish::Recover(session, recover), turn),
-            UnderWay::Read(asker, question) => fail_question(Wish::Read(asker, question), turn),
+            UnderWay::Recover(session, recover) => fail_question(&Wish::Recover(session, recover), turn),
+            UnderWay::Read(asker, question) => fail_question(&Wish::Read(asker, question), turn),
             UnderWay::Remove(reply) => turn.act(Action::Removed(reply, Err(Refusal::HistoryUnavailable))),
             UnderWay::Between(own, top) => self.deliver_all(own, Vec::new(), top, turn),
         }
@@ -43,8 +43,10 @@ impl Stream {
         let mut gone: Vec<SessionId> = turn.drop_followers();
         gone.extend(self.waiting.drain(..).map(|(session, _)| session));
         let again = match under_way {
-            UnderWay::Append(queued) => queued.into_iter().map(Wish::Publish).collect(),
-            UnderWay::Between(own, _) => own.into_iter().map(|(queued, _)| Wish::Publish(queued)).collect(),
+            UnderWay::Append(queued) => queued.into_iter().map(Box::new).map(Wish::Publish).collect(),
+            UnderWay::Between(own, _) => {
+                own.into_iter().map(|(queued, _)| Wish::Publish(queued.into())).collect()
+            }
             UnderWay::Top(_) => Vec::new(),
             UnderWay::Recover(session, recover) => vec![Wish::Recover(session, recover)],
             UnderWay::Read(asker, question) => vec![Wish::Read(asker, question)],
@@ -54,7 +56,7 @@ impl Stream {
         for wish in again.into_iter().chain(std::mem::take(&mut self.queue)) {
             match wish {
                 Wish::Follow(session, _) => gone.push(session),
-                Wish::Publish(Queued { reply, .. }) => turn.settle(reply, Err(Refusal::NoOwner)),
+                Wish::Publish(queued) => turn.settle(queued.reply, Err(Refusal::NoOwner)),
                 Wish::Act(_, reply) => turn.settle(Some(reply), Err(Refusal::NoOwner)),
                 Wish::Recover(session, recover) => turn.say_not_owner(session, recover.ticket),
                 Wish::Read(Asker::Client { session, ticket }, _) => turn.say_not_owner(session, ticket),
@@ -70,19 +72,19 @@ impl Stream {
 }
 
 /// A question that cannot be answered now.
-pub(super) fn fail_question(wish: Wish, turn: &mut Turn<'_>) {
+pub(super) fn fail_question(wish: &Wish, turn: &mut Turn<'_>) {
     let error = INTERNAL_ERROR;
     match wish {
         Wish::Recover(session, link::Recover { ticket, .. }) => {
-            let answer = link::Recovered { ticket, error, ..Default::default() };
-            turn.say(session, open_response::Message::Recovered(answer));
+            let answer = link::Recovered { ticket: *ticket, error, ..Default::default() };
+            turn.say(*session, open_response::Message::Recovered(answer));
         }
         Wish::Read(Asker::Client { session, ticket }, _) => {
-            let answer = link::HistoryRead { ticket, error, ..Default::default() };
-            turn.say(session, open_response::Message::HistoryRead(answer));
+            let answer = link::HistoryRead { ticket: *ticket, error, ..Default::default() };
+            turn.say(*session, open_response::Message::HistoryRead(answer));
         }
         Wish::Read(Asker::Backend(reply), _) => {
-            turn.act(Action::Read(reply, Err(Refusal::HistoryUnavailable)));
+            turn.act(Action::Read(*reply, Err(Refusal::HistoryUnavailable)));
         }
         _ => {}
     }
