@@ -99,6 +99,7 @@ pub(crate) enum Progress {
 struct Watch {
     channels: Vec<ChannelName>,
     snapshots: VecDeque<Snapshot>,
+    // queue: changes that wait for a watcher
     pending: BTreeMap<u64, Noted>,
     latest: HashMap<Key, u64>,
     tell_coverage: bool,
