@@ -10,6 +10,8 @@ use fanfare_cluster::quantity::{Size, Span};
 use fanfare_cluster::tls::TlsConfig;
 use serde::{Deserialize, Serialize};
 
+use crate::history::RedisConfig;
+
 /// The `[api]` section: the public gRPC API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -90,6 +92,8 @@ pub enum HistoryEngine {
     /// In this process: it ends with it.
     #[default]
     Memory,
+    /// In Redis or Valkey, which outlive it.
+    Redis,
 }
 
 /// The `[history]` section: where the streams of channels are kept, and what of them besides publications.
@@ -104,6 +108,8 @@ pub struct HistoryConfig {
     pub meta_ttl: Span,
     /// How long a publication's idempotency key is kept.
     pub idempotency_window: Span,
+    /// Where Redis is, if the history is kept there.
+    pub redis: RedisConfig,
 }
 
 impl Default for HistoryConfig {
@@ -113,6 +119,7 @@ impl Default for HistoryConfig {
             memory_limit: Size(1 << 30),
             meta_ttl: Span(Duration::from_secs(30 * 86_400)),
             idempotency_window: Span(Duration::from_secs(300)),
+            redis: RedisConfig::default(),
         }
     }
 }

@@ -1,6 +1,7 @@
 //! Port `History`: where channels' streams are kept, and the one place that gives publications their offsets.
 
 mod memory;
+mod redis;
 
 use std::fmt;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use fanfare_proto::link;
 use futures_util::future::BoxFuture;
 use smallvec::SmallVec;
 
+pub(crate) use self::redis::RedisHistory;
+pub use self::redis::{InvalidRedis, RedisConfig, RedisSentinel, RedisTls};
 pub(crate) use memory::MemoryHistory;
 
 /// How long a channel's publications, keys and position are kept.

@@ -20,10 +20,12 @@ mod refusal;
 mod repeats;
 mod revocations;
 mod router;
+pub mod simulation;
 mod start;
 
 pub use api::keys::InvalidKey;
 pub use api::opening::InvalidApi;
 pub use config::{ApiConfig, ApiKeyConfig, ControlPlaneConfig, HistoryConfig, HistoryEngine, Role};
+pub use history::{InvalidRedis, RedisConfig, RedisSentinel, RedisTls};
 pub use presence::PresenceConfig;
 pub use start::{ControlPlane, StartError};

@@ -29,6 +29,15 @@ pub(crate) struct HistoryMetrics {
     pub(crate) complete: Counter,
     pub(crate) incomplete: Counter,
     pub(crate) saved_reads: Counter,
+    pub(crate) redis: RedisMetrics,
+}
+
+/// What a history in Redis counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RedisMetrics {
+    pub(crate) is_connected: Gauge,
+    pub(crate) connects: Counter,
+    pub(crate) failures: Counter,
 }
 
 /// What the public API counts.
@@ -111,6 +120,27 @@ impl HistoryMetrics {
             "recoveries_without_reading",
             "Recoveries answered with what was read for another one a moment before",
             self.saved_reads.clone(),
+        );
+        self.redis.register(control);
+    }
+}
+
+impl RedisMetrics {
+    fn register(&self, control: &mut Registry) {
+        control.register(
+            "redis_connected",
+            "Whether the history in Redis can be reached: 1 or 0, and 0 without one",
+            self.is_connected.clone(),
+        );
+        control.register(
+            "redis_connects",
+            "Connections made to the history in Redis, the first one and those after it was lost",
+            self.connects.clone(),
+        );
+        control.register(
+            "redis_failures",
+            "Calls of the history in Redis that failed, as it could not be reached or was in trouble",
+            self.failures.clone(),
         );
     }
 }

@@ -17,8 +17,8 @@ use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
 use crate::api::opening::InvalidApi;
 use crate::api::{ClusterApi, ConnectionApi, Door, HistoryApi, PresenceApi, PushApi};
-use crate::config::{ApiConfig, ControlPlaneConfig, HistoryEngine};
-use crate::history::{History, MemoryHistory};
+use crate::config::{ApiConfig, ControlPlaneConfig, HistoryConfig, HistoryEngine};
+use crate::history::{History, InvalidRedis, MemoryHistory, RedisHistory};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;
@@ -38,6 +38,9 @@ pub enum StartError {
     /// The API must not be opened like this.
     #[error(transparent)]
     Api(#[from] InvalidApi),
+    /// Redis is configured in a way that no server could be used.
+    #[error(transparent)]
+    Redis(#[from] InvalidRedis),
     /// Another process has the id, or replicas changed at the same moment.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -96,9 +99,7 @@ impl ControlPlane {
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let history: Arc<dyn History> = match config.history.engine {
-            HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
-        };
+        let history = open_history(&config.history, &metrics, &tasks).await?;
         let setup = OwnersSetup {
             count: config.owners,
             link_bytes: config.link_queue_bytes,
@@ -212,6 +213,19 @@ fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi>
         );
     }
     Ok((keys, tls))
+}
+
+async fn open_history(
+    config: &HistoryConfig,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Arc<dyn History>, InvalidRedis> {
+    Ok(match config.engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.memory_limit.0)),
+        HistoryEngine::Redis => {
+            Arc::new(RedisHistory::open(&config.redis, metrics.history.redis.clone(), tasks).await?)
+        }
+    })
 }
 
 /// What the public API serves.

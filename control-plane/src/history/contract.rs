@@ -40,6 +40,12 @@ pub(crate) async fn run_all<F: Future<Output = Case>>(make: impl Fn() -> F) {
     a_publication_comes_back_as_it_was(make().await).await;
     bytes_are_bounded(make().await).await;
     an_epoch_that_was_told_is_kept(make().await).await;
+    a_channel_without_publications_has_one_epoch(make().await).await;
+    channels_do_not_meet(make().await).await;
+    keys_and_versions_may_be_anything(make().await).await;
+    what_is_dropped_leaves_no_trace(make().await).await;
+    keys_outlive_publications(make().await).await;
+    a_smaller_size_counts_from_the_next_append(make().await).await;
 }
 
 impl Case {
@@ -253,4 +259,80 @@ async fn an_epoch_that_was_told_is_kept(case: Case) {
     let request = Append { known: told, ..case.request(vec![entry("a")]) };
     let appended = case.history.append(request).await.unwrap();
     assert_eq!(appended.top, StreamPosition { offset: 1, ..told });
+}
+
+async fn a_channel_without_publications_has_one_epoch(case: Case) {
+    let page = case.read(Part::After(0), 10).await;
+    assert!(page.top.epoch.is_some(), "who asks first is told");
+    assert_eq!((page.top.offset, case.read(Part::Before(u64::MAX, 0), 10).await.top), (0, page.top));
+    assert_eq!(case.top().await, page.top);
+    assert_eq!(case.publish(&["a"]).await.top, StreamPosition { offset: 1, ..page.top });
+}
+
+async fn channels_do_not_meet(case: Case) {
+    let names = ["a", "a{", "a}", "a%7B", "{a}", "}a{", "{}", "%", "%25", "a.meta", "a.key.k", "ü 🦀"];
+    for name in names {
+        let keyed = Entry { key: "k".into(), ..entry(name) };
+        let append = Append { channel: case.channel(name), ..case.request(vec![keyed]) };
+        assert_eq!(offset(&case.history.append(append).await.unwrap().outcomes[0]), 1, "{name}");
+    }
+    for name in names {
+        let (part, channel) = (Part::After(0), case.channel(name));
+        let read = Read { channel, part, limit: 10, max_bytes: usize::MAX, retention: LONG };
+        assert_eq!(texts(&case.history.read(read).await.unwrap()), pairs(&[(1, name)]));
+    }
+}
+
+async fn keys_and_versions_may_be_anything(case: Case) {
+    let one = |key: &str, version, version_epoch: &str| Entry {
+        key: key.into(),
+        version,
+        version_epoch: version_epoch.into(),
+        ttl: Some(Duration::MAX),
+        ..Entry::default()
+    };
+    let odd = ",1,\n} {k}\0%s\r\n";
+    let batch = vec![
+        one(odd, u64::MAX - 1, odd),
+        one(odd, 0, ""),
+        one(" ", u64::MAX - 1, odd),
+        one("", u64::MAX, odd),
+    ];
+    let appended = case.append(batch).await;
+    assert_eq!(offset(&appended.outcomes[0]), 1);
+    assert_eq!(appended.outcomes[1], Outcome::Repeated(StreamPosition { offset: 1, ..appended.top }));
+    assert_eq!(appended.outcomes[2], Outcome::Superseded);
+    assert_eq!(offset(&appended.outcomes[3]), 2, "versions are compared to the last digit");
+    let page = case.read(Part::After(0), 10).await;
+    let empty = page.stored[0].publication.as_ref().expect("it lasts for ever");
+    assert!(empty.data.is_empty());
+    assert_eq!(page.stored.len(), 2);
+}
+
+async fn what_is_dropped_leaves_no_trace(case: Case) {
+    let one = |key: &str, version| Entry { key: key.into(), version, ..entry("a") };
+    case.append(vec![one("k", 5)]).await;
+    let outcomes = case.append(vec![one("k", 9), one("l", 4), one("l", 6)]).await.outcomes;
+    assert!(matches!(outcomes[0], Outcome::Repeated(_)));
+    assert_eq!(outcomes[1], Outcome::Superseded);
+    assert_eq!(offset(&outcomes[2]), 2, "neither did the repeat raise the version, nor was the key taken");
+    assert_eq!(case.top().await.offset, 2);
+}
+
+async fn keys_outlive_publications(case: Case) {
+    let keyed = || Entry { key: "k".into(), ..entry("a") };
+    let first = case.append(vec![keyed()]).await.top;
+    case.history.remove(case.channel("news"), FENCE).await.unwrap();
+    assert_eq!(case.append(vec![keyed()]).await.outcomes[0], Outcome::Repeated(first));
+    let known = StreamPosition { offset: 9, ..first };
+    let appended = case.history.append(Append { known, ..case.request(vec![keyed()]) }).await.unwrap();
+    assert_eq!(appended.outcomes[0], Outcome::Repeated(first), "also those of an epoch that is over");
+    assert_ne!(appended.top.epoch, first.epoch);
+}
+
+async fn a_smaller_size_counts_from_the_next_append(case: Case) {
+    case.publish(&["a", "b", "c"]).await;
+    let retention = Retention { size: 1, ..LONG };
+    case.history.append(Append { retention, ..case.request(vec![entry("d")]) }).await.unwrap();
+    assert_eq!(texts(&case.read(Part::After(0), 10).await), pairs(&[(4, "d")]));
 }

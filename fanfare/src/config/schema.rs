@@ -7,7 +7,7 @@ use std::time::Duration;
 use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces, PersonalHistory};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::quantity::{Size, Span};
-use fanfare_control_plane::{ApiConfig, ControlPlaneConfig, HistoryConfig, PresenceConfig};
+use fanfare_control_plane::{ApiConfig, ControlPlaneConfig, HistoryConfig, HistoryEngine, PresenceConfig};
 use fanfare_data_plane::{ClientConfig, DataPlaneConfig, DevMode};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -224,7 +224,10 @@ impl Config {
     }
 
     fn validate_history(&self) -> Result<(), String> {
-        let HistoryConfig { meta_ttl, idempotency_window, .. } = &self.history;
+        let HistoryConfig { engine, meta_ttl, idempotency_window, redis, .. } = &self.history;
+        if *engine == HistoryEngine::Redis {
+            redis.validate().map_err(|error| error.to_string())?;
+        }
         if idempotency_window.0 < Duration::from_secs(1) || *idempotency_window > *meta_ttl {
             return Err("history.idempotency_window must be 1s to history.meta_ttl".to_owned());
         }
