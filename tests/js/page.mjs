@@ -9,6 +9,7 @@ import { api, clients, leave, within } from './lib.mjs';
 const pageUrl = `http://${clients}/`;
 const screenshots = process.env.FANFARE_SCREENSHOTS;
 const run = promisify(execFile);
+const TOO_MANY = 301; // for one recovery, whatever the history keeps
 
 /** Pastes a command of the page into a shell. */
 async function paste(page, command) {
@@ -65,10 +66,13 @@ async function publishes(page) {
   await page.locator('#publish-hint.error').waitFor();
 }
 
-/** The commands of docs/second-page.md, for the server under test. */
+/** The page's command without its data. */
+const pushCommand = async (page) => (await page.locator('#push-command').textContent()).replace(/'\{.*$/, '');
+
+/** As docs/second-page.md says it, for the server under test. */
 async function pushTen(page) {
-  const command = (await page.locator('#push-command').textContent()).replace(/'\{.*$/, '');
-  await shell(`for i in $(seq 10); do ${command} "{\"n\": $i}"; done`);
+  const command = await pushCommand(page);
+  await shell(String.raw`for i in $(seq 10); do ${command} "{\"n\": $i}"; done`);
 }
 
 /** The text of these cells of the rows that were recovered, oldest first. */
@@ -77,7 +81,7 @@ async function recovered(page, cell) {
   return cells.reverse(); // the newest row is on top
 }
 
-async function recoversWhatItMissed(page) {
+async function recoversWhatItMissed(page, name) {
   await page.locator('#clear').click();
   await page.locator('#network').focus();
   await page.keyboard.press('Space');
@@ -86,7 +90,7 @@ async function recoversWhatItMissed(page) {
   await pushTen(page);
   assert.equal(await page.locator('#log li.message').count(), 0);
   await assertFits(page);
-  await picture(page, `${page.viewportSize().width}-network-off`);
+  await picture(page, `${name}-network-off`);
   await page.keyboard.press('Space');
   await status(page, 'connected');
   await page.locator('#log .note', { hasText: 'nothing was lost, 10 missed and recovered' }).waitFor();
@@ -103,11 +107,9 @@ async function recoversWhatItMissed(page) {
 async function isToldOfALoss(page) {
   await page.locator('#network').click();
   await status(page, 'network off');
-  const command = await page.locator('#push-command').textContent();
-  const lines = `seq 101 | ${command.replace(/'\{.*$/, '-')}`; // the history keeps a hundred
-  await shell(lines);
+  await shell(`seq ${TOO_MANY} | ${await pushCommand(page)} -`);
   await page.locator('#network').click();
-  await page.locator('#log .note.error', { hasText: 'continuity was lost, messages are missing here' }).waitFor();
+  await page.locator('#log .note.error', { hasText: 'continuity was lost, messages may be missing here' }).waitFor();
   assert.equal(await page.locator('#log li.recovered').count(), 10, 'half of it is not shown as if it were all');
 }
 
@@ -147,17 +149,20 @@ async function saysThatPresenceIsOff(page) {
 await withBrowser(async (newPage) => {
   for (const [width, colorScheme] of [[1280, 'light'], [1280, 'dark'], [360, 'light'], [360, 'dark']]) {
     const { page, faults } = await newPage({ viewport: { width, height: 800 }, colorScheme });
+    const name = `${width}-${colorScheme}`;
     await showsPushes(page);
     await publishes(page);
-    await seesAnotherComeAndGo(page, newPage);
-    await recoversWhatItMissed(page);
-    await saysThatPresenceIsOff(page);
+    if (colorScheme === 'light') await seesAnotherComeAndGo(page, newPage);
+    await recoversWhatItMissed(page, name);
     await assertFits(page);
     const background = await page.evaluate(() => getComputedStyle(document.body).backgroundColor);
     const [red] = background.match(/\d+/g).map(Number);
     assert.equal(red < 128, colorScheme === 'dark', background);
-    await picture(page, `${width}-${colorScheme}`);
-    if (width === 1280) await isToldOfALoss(page);
+    await picture(page, name);
+    if (colorScheme === 'light') {
+      await saysThatPresenceIsOff(page);
+      await isToldOfALoss(page);
+    }
     assert.deepEqual(faults(clients), []);
     await page.context().close();
   }

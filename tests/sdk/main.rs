@@ -6,6 +6,7 @@ mod grpc;
 mod messages;
 mod program;
 mod recovery;
+mod second_page;
 mod sessions;
 mod stand_in;
 mod tls;
