@@ -19,6 +19,8 @@ use super::config::{Address, InvalidRedis, RedisConfig, RedisTls, invalid, is_un
 const LANES_THAT_WAIT: usize = 16;
 /// How often a call follows a channel that moves between the servers of a cluster.
 const MOVES: u32 = 5;
+/// How many servers of a cluster must not answer before all are given up.
+const TRIES: u32 = 5;
 const PAUSE_BETWEEN_MOVES: Duration = Duration::from_millis(20);
 
 /// Where servers are, and how to speak to them.
@@ -79,7 +81,7 @@ impl Target {
     /// Whether the connection still leads to where it should.
     pub(super) async fn check(&self, connection: &Connection) -> Result<(), Failure> {
         let Connection::Server { address, lanes } = connection else {
-            return connection.run(&pipeline([cmd("PING")]), 0).await.map(drop).map_err(Failure::from);
+            return connection.check_cluster().await.map_err(Failure::from);
         };
         check_role(&mut lanes[0].clone()).await?;
         if self.config.sentinel.master.is_empty() {
@@ -214,6 +216,23 @@ impl Connection {
             }
             _ => Ok(reply),
         }
+    }
+
+    /// Whether it is good as long as some server is: then a failure says nothing of the others.
+    pub(super) fn has_many_servers(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Whether some server of a cluster answers. Each try goes to any of them.
+    async fn check_cluster(&self) -> Result<(), RedisError> {
+        let mut answer = Ok(());
+        for _ in 0..TRIES {
+            answer = self.run(&pipeline([cmd("PING")]), 0).await.map(drop);
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
     }
 
     /// Sends commands and waits for their answers. Errors of commands are errors of the whole.

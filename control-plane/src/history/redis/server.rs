@@ -82,7 +82,8 @@ impl Server {
             Ok(Err(failure)) => failure,
             Err(_) => Failure::disconnected("the server does not answer in time"),
         };
-        if failure.is_disconnected {
+        // The library mends connections within a cluster by itself.
+        if failure.is_disconnected && !connection.has_many_servers() {
             self.give_up(&connection, &failure.why);
         }
         Err(self.unavailable(&failure.why))
@@ -125,7 +126,7 @@ impl Server {
             if timeout(LOOKED_AT_EVERY, self.lost.notified()).await.is_ok() {
                 return;
             }
-            let checked = timeout(self.response_timeout * 2, self.target.check(connection)).await;
+            let checked = timeout(self.response_timeout * 5, self.target.check(connection)).await;
             let checked =
                 checked.unwrap_or_else(|_| Err(Failure::disconnected("the server does not answer in time")));
             if let Err(failure) = checked {
