@@ -27,3 +27,4 @@ pub(crate) use guard::Door;
 pub(crate) use history_service::HistoryApi;
 pub(crate) use presence_service::PresenceApi;
 pub(crate) use push_service::PushApi;
+pub(crate) use receipt::answer;

@@ -20,6 +20,7 @@ mod refusal;
 mod repeats;
 mod revocations;
 mod router;
+pub mod simulation;
 mod start;
 
 pub use api::keys::InvalidKey;

@@ -172,7 +172,8 @@ impl LinkApi {
         }
     }
 
-    async fn take(&self, link: &Link, message: open_request::Message) {
+    /// Takes what a node says.
+    pub(crate) async fn take(&self, link: &Link, message: open_request::Message) {
         use open_request::Message;
         match message {
             Message::Follow(link::Follow { channel, position }) => match ChannelName::parse(&channel) {

@@ -223,7 +223,8 @@ impl Owner {
         [retry, recent, self.sweep_at].into_iter().flatten().min()
     }
 
-    /// Does what is due.
+    /// Does what is due. Channels have their turns in the order of their names, so that the same happens again when the
+    /// same is done again.
     pub(crate) fn tick(&mut self, now: Instant) {
         while let Some((_, name)) = self.shared.recents.pop_front_if(|(until, _)| *until <= now) {
             if let Some(Channel { stream: Some(stream), .. }) = self.channels.get_mut(&name) {
@@ -231,7 +232,8 @@ impl Owner {
             }
         }
         if let Some((_, pause)) = self.retry.take_if(|(at, _)| *at <= now) {
-            let some: Vec<_> = self.shared.late.iter().take(RETRIED_AT_ONCE).cloned().collect();
+            let mut some: Vec<_> = self.shared.late.iter().take(RETRIED_AT_ONCE).cloned().collect();
+            some.sort_unstable();
             let pause = (pause * 2).min(PAUSE.1);
             self.retry = Some((now + pause, pause));
             for name in some {
@@ -241,6 +243,8 @@ impl Owner {
         }
         if self.sweep_at.take_if(|at| *at <= now).is_some() {
             let active = self.shared.active.as_mut().map(std::mem::take).unwrap_or_default();
+            let mut active: Vec<_> = active.into_iter().collect();
+            active.sort_unstable();
             for name in active {
                 self.look_again(&name, now);
             }

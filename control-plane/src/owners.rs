@@ -1,6 +1,7 @@
 //! The way to the tasks that own channels: each takes what comes for its share of them, one after the other.
 
 mod driver;
+mod stepped;
 
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -23,6 +24,7 @@ use crate::owner::SessionId;
 use crate::owner::request::Question;
 pub(crate) use crate::owner::request::{Act, Publish, Settled};
 use crate::refusal::Refusal;
+pub(crate) use stepped::SteppedOwner;
 
 /// What may wait for one owner task before pushes are told to come again.
 const MAILBOX: usize = 4096;
@@ -129,17 +131,22 @@ pub(crate) struct Owners {
 impl Owners {
     /// Starts the owner tasks.
     pub(crate) fn start(setup: &OwnersSetup, tasks: &Tasks) -> Self {
-        let start_one = |_| {
-            // queue: owner mailbox
-            let (sender, mailbox) = mpsc::channel(MAILBOX);
+        let (owners, mailboxes) = Self::new(setup);
+        for mailbox in mailboxes {
             tasks.spawn("channel owner", driver::run(mailbox, setup.clone(), tasks.stopping()));
-            sender
-        };
+        }
+        owners
+    }
+
+    /// The way to owner tasks, and the mailbox of each.
+    fn new(setup: &OwnersSetup) -> (Self, Vec<mpsc::Receiver<Mail>>) {
+        // queue: owner mailbox
+        let boxes = (0..setup.count.max(1)).map(|_| mpsc::channel(MAILBOX));
+        let (senders, mailboxes): (Vec<_>, Vec<_>) = boxes.unzip();
         let room_bytes = setup.link_bytes / 2;
         // queue: publications on their way to owners
         let room = Arc::new(Semaphore::new(room_bytes));
-        let mailboxes = (0..setup.count.max(1)).map(start_one).collect();
-        Self { mailboxes, room, room_bytes, hasher: Default::default() }
+        (Self { mailboxes: senders.into(), room, room_bytes, hasher: Default::default() }, mailboxes)
     }
 
     /// Hands a publication to the channel's owner task. One that its caller gives up before its turn comes is not

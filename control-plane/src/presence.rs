@@ -119,6 +119,12 @@ impl Presence {
         Self { mailboxes, hasher: Default::default(), next_watch: Arc::default() }
     }
 
+    /// A way that leads nowhere, for simulations that look at publications only.
+    pub(crate) fn nowhere() -> Self {
+        let (sender, _) = mpsc::channel(1);
+        Self { mailboxes: Arc::new([sender]), hasher: Default::default(), next_watch: Arc::default() }
+    }
+
     /// Which task a channel belongs to.
     pub(crate) fn index(&self, channel: &ChannelName) -> usize {
         (self.hasher.hash_one(channel.as_str()) % self.mailboxes.len() as u64) as usize

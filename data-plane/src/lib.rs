@@ -17,6 +17,7 @@ mod publication;
 mod revocations;
 mod session;
 mod shard;
+pub mod simulation;
 mod start;
 mod tag_filter;
 

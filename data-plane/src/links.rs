@@ -4,11 +4,13 @@ mod acts;
 mod dialler;
 mod exchange;
 mod follows;
+mod junction;
 mod listings;
 mod node_receipts;
 mod presence;
 mod questions;
 mod recoveries;
+mod said;
 
 use fanfare_cluster::byte_queue::Weighed;
 use fanfare_cluster::channel::ChannelName;
@@ -17,8 +19,9 @@ use fanfare_proto::link::{self, open_request};
 
 use crate::shard::{Counts, RecoverQuestion, SlotKey};
 
-pub(crate) use dialler::LinkSetup;
+pub(crate) use dialler::{Event, LinkSetup, Session};
 pub(crate) use exchange::{Exchange, ExchangeSetup};
+pub(crate) use junction::Junction;
 pub(crate) use listings::ListPiece;
 pub(crate) use node_receipts::Asked;
 pub(crate) use questions::{Question, Reading};

@@ -246,5 +246,8 @@ fn is_pong(command: &Command) -> bool {
 #[path = "session/channels_tests.rs"]
 mod channels_tests;
 #[cfg(test)]
+#[path = "session/streams_tests.rs"]
+mod streams_tests;
+#[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;

@@ -53,13 +53,13 @@ use crate::listener::{Accepted, Front, Handshake};
 use crate::metrics::Metrics;
 use crate::session::Rules;
 use clock::{Clock, TICK};
-use state::State;
 
 pub(crate) use acts::{Act, ActTarget};
 pub(crate) use book::Counts;
 pub(crate) use channel::Answer;
 pub(crate) use delivery::Delivery;
 pub(crate) use handle::{NewSocket, Reply, ShardHandle, ToShard};
+pub(crate) use state::State;
 pub(crate) use stream::RecoverQuestion;
 pub(crate) use waiting::Wants;
 
@@ -67,6 +67,8 @@ pub(crate) use waiting::Wants;
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
 /// What a shard takes out of its inbox before it goes on delivering.
 const INBOX_BATCH: usize = 256;
+/// Subscribers that are served before others have their turn.
+const SWEEP_STEP: usize = 256;
 /// Publications that may wait for subscribers before the inbox waits too, in bytes.
 const MAX_BACKLOG: usize = 8 << 20;
 /// The largest piece that is read from a socket at once.
@@ -199,7 +201,7 @@ impl Shard {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let now = clock.tick(Instant::now());
             self.with(|state| {
-                state.sweep();
+                state.sweep(SWEEP_STEP);
                 while state.wheel.now() < now {
                     state.tick();
                 }
@@ -213,29 +215,7 @@ impl Shard {
     fn take(self: &Rc<Self>, next: ToShard) {
         match next {
             ToShard::Socket(socket) => self.accept(socket),
-            ToShard::Act(act) => self.with(|state| state.act_on(&act)),
-            ToShard::Inspect { id, asked } => self.with(|state| state.inspect(id, asked)),
-            ToShard::Joined { channel, ticket, position } => {
-                self.with(|state| state.joined(&channel, ticket, position));
-            }
-            ToShard::Top { channel, position } => self.with(|state| state.hub.top(&channel, position)),
-            ToShard::Recovered { channel, ticket, answer } => {
-                self.with(|state| state.recovered(&channel, ticket, &answer));
-            }
-            ToShard::RecoverFailed { channel, ticket } => {
-                self.with(|state| state.recover_failed(&channel, ticket));
-            }
-            ToShard::Announce { round, from } => self.with(|state| state.announce(round, from)),
-            ToShard::List(piece) => self.with(|state| state.list(&piece)),
-            ToShard::JoinFailed { channel, ticket } => self.with(|state| state.join_failed(&channel, ticket)),
-            ToShard::Deliver { delivery, receipt_within } => {
-                self.with(|state| state.deliver(delivery, receipt_within));
-            }
-            ToShard::DeliverTo { id, data, receipt, receipt_within } => {
-                self.with(|state| state.deliver_to(id, data, receipt, receipt_within));
-            }
-            ToShard::Answered { key, id, reply } => self.with(|state| state.answered(key, id, reply)),
-            ToShard::Stop => self.with(State::stop),
+            next => self.with(|state| state.take(next)),
         }
     }
 

@@ -16,10 +16,11 @@ use crate::cli::{
 use crate::client::{self, ApiClient};
 use crate::endpoint::ApiEndpoint;
 use crate::exit::Failure;
-use crate::print;
+use crate::{connection_list, print};
 
 pub(crate) fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
     match &arguments.command {
+        ConnectionsCommand::List(arguments) => connection_list::run(arguments),
         ConnectionsCommand::Get(arguments) => show(arguments),
         ConnectionsCommand::Subscribe(arguments) => subscribe(arguments),
         ConnectionsCommand::Unsubscribe(arguments) => unsubscribe(arguments),

@@ -1,5 +1,7 @@
 //! Streams in the memory of this process: they end with it, and so do their epochs.
 
+mod loss;
+
 use std::cmp::Reverse;
 use std::collections::{BinaryHeap, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};

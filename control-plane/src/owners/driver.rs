@@ -54,14 +54,10 @@ pub(super) async fn run(
                 }
                 for mail in batch.drain(..) {
                     driver.take(mail);
-                    driver.carry_out();
                 }
             }
             Some((channel, result)) = driver.under_way.next() => driver.finished(&channel, result),
-            () = tokio::time::sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() => {
-                driver.owner.tick(now());
-                driver.carry_out();
-            }
+            () = tokio::time::sleep_until(tick.unwrap_or_else(Instant::now)), if tick.is_some() => driver.tick(),
         }
         driver.count(before);
     }
@@ -72,7 +68,7 @@ fn now() -> std::time::Instant {
 }
 
 /// Carries out what the [`Owner`] decides.
-struct Driver {
+pub(super) struct Driver {
     owner: Owner,
     rates: Rates,
     links: HashMap<SessionId, Link>,
@@ -85,7 +81,7 @@ struct Driver {
 }
 
 impl Driver {
-    fn new(setup: OwnersSetup) -> Self {
+    pub(super) fn new(setup: OwnersSetup) -> Self {
         Self {
             owner: Owner::new(setup.settings.idempotency_window.0, setup.history.is_shared()),
             rates: Rates::default(),
@@ -97,7 +93,26 @@ impl Driver {
         }
     }
 
-    fn take(&mut self, mail: Mail) {
+    /// Takes what came to the owner, and carries out what follows from it.
+    pub(super) fn take(&mut self, mail: Mail) {
+        self.open(mail);
+        self.carry_out();
+    }
+
+    /// Takes one answer of the history that is there; returns whether there was one.
+    pub(super) fn take_answer(&mut self) -> bool {
+        let Some(Some((channel, result))) = self.under_way.next().now_or_never() else { return false };
+        self.finished(&channel, result);
+        true
+    }
+
+    /// Does what is due.
+    pub(super) fn tick(&mut self) {
+        self.owner.tick(now());
+        self.carry_out();
+    }
+
+    fn open(&mut self, mail: Mail) {
         match mail {
             Mail::SessionUp(link) => {
                 self.owner.session_up(link.session(), link.node().clone());

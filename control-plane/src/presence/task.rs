@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{Bell, Mail, PresenceSetup, wire};
-use crate::links::{Link, Weight as _};
+use crate::links::Link;
 use crate::members::{Action, Counts, MANY, Members, Moment, Tenure, WatchId};
 use crate::metrics::Metrics;
 use crate::owner::SessionId;

@@ -119,6 +119,11 @@ impl Follows {
         Self { shard_count, ..Self::default() }
     }
 
+    /// How many shards there are.
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shard_count
+    }
+
     /// The node has read a new placement.
     pub(crate) fn placement(&mut self, placement: Arc<Placement>, actions: &mut Vec<Action>) {
         if placement.number() <= self.placement.number() {

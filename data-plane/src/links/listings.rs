@@ -6,7 +6,7 @@ use std::sync::Arc;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::link::{self, open_request};
 
-use super::exchange::Exchange;
+use super::junction::Junction;
 use super::{Asked, ShardIndex};
 use crate::shard::ToShard;
 
@@ -42,9 +42,9 @@ struct Listing {
     found: Vec<link::ListedConnection>,
 }
 
-impl Exchange {
+impl Junction {
     /// A replica asks for a list of connections.
-    pub(super) async fn list_connections(&mut self, session: u64, list: link::ListConnections) {
+    pub(super) fn list_connections(&mut self, session: u64, list: link::ListConnections) {
         let asked = Asked { session, id: list.id };
         let after = ConnectionId::try_from(&list.after[..]).ok();
         let (shard, from) = after.map_or((0, 0), |id| (id.shard(), id.slot() as u32 + 1));
@@ -58,11 +58,11 @@ impl Exchange {
         let filter = Arc::new(list);
         let piece = ListPiece { listing, filter: filter.clone(), from, limit };
         self.listings.open.insert(listing, Listing { asked, filter, limit, shard, found: Vec::new() });
-        self.to_shard(ShardIndex(shard), ToShard::List(piece)).await;
+        self.to_shard(ShardIndex(shard), ToShard::List(piece));
     }
 
     /// A shard has answered; `next` is the slot at which it has not looked yet.
-    pub(super) async fn listed(
+    pub(super) fn listed(
         &mut self,
         number: u64,
         connections: Vec<link::ListedConnection>,
@@ -80,7 +80,7 @@ impl Exchange {
         let (filter, limit) = (listing.filter.clone(), listing.limit - listing.found.len());
         let piece = ListPiece { listing: number, filter, from: next.unwrap_or(0), limit };
         let shard = ShardIndex(listing.shard);
-        self.to_shard(shard, ToShard::List(piece)).await;
+        self.to_shard(shard, ToShard::List(piece));
     }
 
     fn say_listed(&self, asked: Asked, connections: Vec<link::ListedConnection>, more: bool) {

@@ -8,7 +8,7 @@ use fanfare_cluster::member::MemberId;
 use fanfare_proto::link::{self, open_request};
 
 use super::dialler::Session;
-use super::exchange::Exchange;
+use super::junction::Junction;
 use super::questions::id_bytes;
 use super::{Entering, ShardIndex};
 use crate::publication::Publication;
@@ -22,7 +22,7 @@ pub(super) struct Announcing {
     from: u32,
 }
 
-impl Exchange {
+impl Junction {
     /// A connection has become a member. If the owner is not linked it learns of it when it is: then all members
     /// enter again.
     pub(super) fn enter(&self, entering: Entering) {
@@ -45,16 +45,16 @@ impl Exchange {
     }
 
     /// Has the members of all shards enter again.
-    pub(super) async fn announce_members(&mut self, replica: &MemberId, round: u64) {
+    pub(super) fn announce_members(&mut self, replica: &MemberId, round: u64) {
         self.announcing.retain(|one| one.replica != *replica);
         for shard in self.all_shards() {
             self.announcing.push_back(Announcing { replica: replica.clone(), round, shard, from: 0 });
         }
-        self.go_on_announcing().await;
+        self.go_on_announcing();
     }
 
     /// A shard has had some members enter again.
-    pub(super) async fn announced(&mut self, shard: ShardIndex, round: u64, next: Option<u32>) {
+    pub(super) fn announced(&mut self, shard: ShardIndex, round: u64, next: Option<u32>) {
         let mut actions = Vec::new();
         match (next, self.follows.replica_of_round(round)) {
             (Some(from), Some(replica)) => {
@@ -64,18 +64,18 @@ impl Exchange {
             // The link is gone, or has begun anew.
             (_, None) => {}
         }
-        self.carry_out(actions).await;
-        self.go_on_announcing().await;
+        self.carry_out(actions);
+        self.go_on_announcing();
     }
 
     /// Goes on with what has room on its link.
-    pub(super) async fn go_on_announcing(&mut self) {
+    pub(super) fn go_on_announcing(&mut self) {
         for _ in 0..self.announcing.len() {
             let Some(one) = self.announcing.pop_front() else { return };
             match self.sessions.get(&one.replica).map(Session::has_room_for_clients) {
                 Some(true) => {
                     let Announcing { round, shard, from, .. } = one;
-                    self.to_shard(shard, ToShard::Announce { round, from }).await;
+                    self.to_shard(shard, ToShard::Announce { round, from });
                 }
                 Some(false) => self.announcing.push_back(one),
                 None => {}
@@ -84,7 +84,7 @@ impl Exchange {
     }
 
     /// Somebody has joined or left a channel.
-    pub(super) async fn tell_presence(&mut self, channel: &str, member: Option<link::Member>, joined: bool) {
+    pub(super) fn tell_presence(&mut self, channel: &str, member: Option<link::Member>, joined: bool) {
         let (Ok(channel), Some(member)) = (ChannelName::parse(channel), member) else { return };
         let Ok(rules) = self.rules().channels.of(&channel) else { return };
         let for_some = !rules.options.force_push_join_leave;
@@ -98,7 +98,7 @@ impl Exchange {
             let publication = publication.clone();
             let delivery = Delivery { publication, exclude: Arc::default(), receipt: None, for_some };
             let receipt_within = std::time::Duration::ZERO;
-            self.to_shard(shard, ToShard::Deliver { delivery, receipt_within }).await;
+            self.to_shard(shard, ToShard::Deliver { delivery, receipt_within });
         }
     }
 }

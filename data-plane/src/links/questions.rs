@@ -1,7 +1,7 @@
 //! What clients ask of channels' owners, on its way there, and the answers on their way back.
 
-use std::collections::HashMap;
-use std::time::{Duration, Instant};
+use std::collections::{HashMap, VecDeque};
+use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_cluster::channel::{ChannelName, StreamPosition};
@@ -9,7 +9,9 @@ use fanfare_cluster::member::MemberId;
 use fanfare_proto::link::{self, open_request};
 
 use super::ShardIndex;
-use super::exchange::Exchange;
+use super::follows::Now;
+use super::junction::{Junction, LARGE_ANSWERS};
+use crate::codes::Code;
 use crate::codes::error::{INTERNAL, TOO_MANY_REQUESTS};
 use crate::shard::{Reply, SlotKey, ToShard};
 
@@ -17,6 +19,8 @@ use crate::shard::{Reply, SlotKey, ToShard};
 const PATIENCE: Duration = Duration::from_secs(4);
 /// Clients' questions that may wait for an answer.
 const MAX_QUESTIONS: usize = 65_536;
+/// Those that may wait until they are asked.
+const MAX_IN_LINE: usize = 4_096;
 
 /// What a client asks of a channel's owner.
 #[derive(Debug)]
@@ -47,6 +51,21 @@ pub(crate) struct Reading {
 #[derive(Default)]
 pub(super) struct Questions {
     waiting: HashMap<u64, Waiting>,
+    /// How many of them may have large answers.
+    large: usize,
+    /// Those that wait until others of these are answered.
+    // queue: questions with large answers
+    line: VecDeque<Asking>,
+}
+
+/// A question that is not on its way yet.
+struct Asking {
+    shard: ShardIndex,
+    key: SlotKey,
+    id: u32,
+    channel: ChannelName,
+    question: Question,
+    since: Now,
 }
 
 /// Who waits for an answer, and from whom.
@@ -55,8 +74,16 @@ pub(super) struct Waiting {
     key: SlotKey,
     id: u32,
     pub(super) replica: MemberId,
-    since: Instant,
-    counts_only: bool,
+    since: Now,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    Small,
+    Counts,
+    /// The answer may have half a mebibyte.
+    Large,
 }
 
 impl Question {
@@ -65,6 +92,14 @@ impl Question {
         match self {
             Self::Publish(publication) => publication.weight(),
             Self::History(_) | Self::Presence { .. } => 0,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Presence { counts_only: true } => Kind::Counts,
+            Self::Publish(_) | Self::History(Reading { limit: 0, .. }) => Kind::Small,
+            Self::History(_) | Self::Presence { .. } => Kind::Large,
         }
     }
 
@@ -87,14 +122,31 @@ impl Question {
     }
 }
 
-impl Exchange {
-    pub(super) async fn question(
+impl Junction {
+    pub(super) fn question(
         &mut self,
         shard: ShardIndex,
         (key, id): (SlotKey, u32),
         channel: ChannelName,
         question: Question,
     ) {
+        let asking = Asking { shard, key, id, channel, question, since: self.now };
+        if asking.question.kind() != Kind::Large || self.questions.large < LARGE_ANSWERS {
+            return self.ask(asking);
+        }
+        if self.questions.line.len() < MAX_IN_LINE {
+            return self.questions.line.push_back(asking);
+        }
+        self.say_failed(shard, (key, id), TOO_MANY_REQUESTS);
+    }
+
+    fn say_failed(&mut self, shard: ShardIndex, (key, id): (SlotKey, u32), code: Code) {
+        let reply = Reply::Failed(code.code.into());
+        self.to_shard(shard, ToShard::Answered { key, id, reply });
+    }
+
+    fn ask(&mut self, asking: Asking) {
+        let Asking { shard, key, id, channel, question, since } = asking;
         let owner = self.follows.linked_owner(&channel).cloned();
         let session = owner.as_ref().and_then(|owner| self.sessions.get(owner));
         // The rest of the link's queue is left to what must not wait: follows, receipts.
@@ -102,43 +154,57 @@ impl Exchange {
         let (Some(replica), Some(session), true) =
             (owner.clone(), session, self.questions.waiting.len() < MAX_QUESTIONS)
         else {
-            let code = if owner.is_some() { TOO_MANY_REQUESTS } else { INTERNAL }.code.into();
-            return self.to_shard(shard, ToShard::Answered { key, id, reply: Reply::Failed(code) }).await;
+            let code = if owner.is_some() { TOO_MANY_REQUESTS } else { INTERNAL };
+            return self.say_failed(shard, (key, id), code);
         };
         self.last_ticket += 1;
-        let counts_only = matches!(question, Question::Presence { counts_only: true });
+        let kind = question.kind();
+        self.questions.large += usize::from(kind == Kind::Large);
         session.send(question.to_message(self.last_ticket, &channel));
-        let waiting = Waiting { shard, key, id, replica, since: Instant::now(), counts_only };
+        let waiting = Waiting { shard, key, id, replica, since, kind };
         self.questions.waiting.insert(self.last_ticket, waiting);
     }
 
     /// An owner has answered.
-    pub(super) async fn answered(&mut self, ticket: u64, reply: Reply) {
-        if let Some(Waiting { shard, key, id, .. }) = self.questions.waiting.remove(&ticket) {
-            self.to_shard(shard, ToShard::Answered { key, id, reply }).await;
+    pub(super) fn answered(&mut self, ticket: u64, reply: Reply) {
+        let Some(Waiting { shard, key, id, kind, .. }) = self.questions.waiting.remove(&ticket) else {
+            return;
+        };
+        self.to_shard(shard, ToShard::Answered { key, id, reply });
+        self.questions.large -= usize::from(kind == Kind::Large);
+        while self.questions.large < LARGE_ANSWERS
+            && let Some(next) = self.questions.line.pop_front()
+        {
+            self.ask(next);
         }
     }
 
     /// An owner has said who is present, or how many.
-    pub(super) async fn presence_answered(&mut self, read: link::PresenceRead) {
-        if let Some(Waiting { counts_only, .. }) = self.questions.waiting.get(&read.ticket) {
-            self.answered(read.ticket, Reply::presence(read, *counts_only)).await;
+    pub(super) fn presence_answered(&mut self, read: link::PresenceRead) {
+        if let Some(Waiting { kind, .. }) = self.questions.waiting.get(&read.ticket) {
+            let counts_only = *kind == Kind::Counts;
+            self.answered(read.ticket, Reply::presence(read, counts_only));
         }
     }
 
     /// Questions that will have no answer any more get a temporary error; they are never sent again.
-    pub(super) async fn fail_questions(&mut self, failed: impl Fn(&Waiting) -> bool) {
+    pub(super) fn fail_questions(&mut self, failed: impl Fn(&Waiting) -> bool) {
         let tickets: Vec<u64> =
             self.questions.waiting.iter().filter(|(_, one)| failed(one)).map(|(id, _)| *id).collect();
         for ticket in tickets {
-            self.answered(ticket, Reply::Failed(INTERNAL.code.into())).await;
+            self.answered(ticket, Reply::Failed(INTERNAL.code.into()));
         }
     }
 
     /// Gives up those that have waited too long.
-    pub(super) async fn fail_late_questions(&mut self) {
-        let now = Instant::now();
-        self.fail_questions(|one| now.duration_since(one.since) > PATIENCE).await;
+    pub(super) fn fail_late_questions(&mut self) {
+        let now = self.now;
+        while let Some(Asking { shard, key, id, .. }) =
+            self.questions.line.pop_front_if(|one| one.since + PATIENCE < now)
+        {
+            self.say_failed(shard, (key, id), INTERNAL);
+        }
+        self.fail_questions(|one| one.since + PATIENCE < now);
     }
 }
 

@@ -140,7 +140,7 @@ impl State {
         let channels = connection.subscriptions.iter();
         let channels =
             channels.filter_map(|one| self.hub.name(one.channel)).map(ToString::to_string).collect();
-        let remote = connection.socket().stream().peer_addr();
+        let remote = connection.socket().peer();
         let tls = connection.socket().is_tls();
         let identity = connection.session.identity();
         let sdk = connection.profile.sdk.as_deref().cloned().unwrap_or_default();

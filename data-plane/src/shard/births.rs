@@ -16,6 +16,8 @@ use crate::publication::Publication;
 
 /// Subscribers that are told in a second that they have lost their continuity: their SDKs come back without delay.
 const NOTICES_PER_SECOND: usize = 1_000;
+/// What a publication takes in a reply beside its content, in bytes.
+const PER_PUBLICATION: usize = 128;
 /// Ticks in a second.
 const TICKS: usize = 10;
 
@@ -59,6 +61,7 @@ impl State {
             if self.connections.get(key).is_none_or(|connection| connection.subscription(number).is_none()) {
                 continue;
             }
+            let born = self.unless_too_much(born, publications);
             match born.waiting.purpose {
                 Purpose::Subscribe { id } if is_refused(&born) => {
                     self.unsubscribe(key, channel.as_str());
@@ -76,6 +79,17 @@ impl State {
                 Purpose::Backend => self.tell_subscribed(&born, number),
             }
         }
+    }
+
+    /// What does not fit into the queue of a client that reads slowly is not recovered: it would be cut for it, and
+    /// then again whenever it comes back.
+    fn unless_too_much(&mut self, born: Born, publications: &[Arc<Publication>]) -> Born {
+        let limit = self.rules.client.queue_max_size.0;
+        let queued = self.connections.get(born.waiting.key).map_or(0, |connection| connection.queued_bytes());
+        let bytes: usize =
+            publications.iter().map(|publication| PER_PUBLICATION + publication.weight()).sum();
+        let recovered = born.recovered.map(|recovered| recovered && queued + bytes <= limit);
+        Born { recovered, ..born }
     }
 
     /// A subscription that waited has its place among the channel's subscribers.

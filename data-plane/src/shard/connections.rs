@@ -277,7 +277,7 @@ impl Connections {
                 return Poll::Ready(());
             }
             outbound.flushed_by(cx.waker());
-            if std::task::ready!(connection.socket.stream().poll_write_ready(cx)).is_err() {
+            if std::task::ready!(connection.socket.poll_write_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
             let Some(head) = outbound.head() else { continue };

@@ -9,16 +9,36 @@ use fanfare_proto::client::{HistoryResult, PresenceResult, PresenceStatsResult, 
 use super::SlotKey;
 use super::clock::ticks;
 use super::delivery::{Delivery, Sockets as _, Swept, Written};
-use super::handle::Reply as Answered;
+use super::handle::{Reply as Answered, ToShard};
 use super::replies::failed;
 use super::state::State;
 use crate::codes::error;
 use crate::publication::{client_info, client_publication, message_frame};
 
-/// Subscribers that are served before others have their turn.
-const SWEEP_STEP: usize = 256;
-
 impl State {
+    /// Takes what came to the shard.
+    pub(crate) fn take(&mut self, next: ToShard) {
+        match next {
+            // That needs more than a state: its handshake is a task.
+            ToShard::Socket(_) => {}
+            ToShard::Act(act) => self.act_on(&act),
+            ToShard::Inspect { id, asked } => self.inspect(id, asked),
+            ToShard::Joined { channel, ticket, position } => self.joined(&channel, ticket, position),
+            ToShard::Top { channel, position } => self.hub.top(&channel, position),
+            ToShard::Recovered { channel, ticket, answer } => self.recovered(&channel, ticket, &answer),
+            ToShard::RecoverFailed { channel, ticket } => self.recover_failed(&channel, ticket),
+            ToShard::Announce { round, from } => self.announce(round, from),
+            ToShard::List(piece) => self.list(&piece),
+            ToShard::JoinFailed { channel, ticket } => self.join_failed(&channel, ticket),
+            ToShard::Deliver { delivery, receipt_within } => self.deliver(delivery, receipt_within),
+            ToShard::DeliverTo { id, data, receipt, receipt_within } => {
+                self.deliver_to(id, data, receipt, receipt_within);
+            }
+            ToShard::Answered { key, id, reply } => self.answered(key, id, reply),
+            ToShard::Stop => self.stop(),
+        }
+    }
+
     /// An owner has answered what a client has asked it.
     pub(crate) fn answered(&mut self, key: SlotKey, id: u32, answer: Answered) {
         let Some(encoding) = self.connections.get(key).map(|connection| connection.manner.encoding) else {
@@ -86,9 +106,9 @@ impl State {
         }
     }
 
-    /// Goes on with what is to be delivered.
-    pub(crate) fn sweep(&mut self) {
-        let swept = self.hub.sweep(SWEEP_STEP, &mut self.connections, &mut self.book);
+    /// Goes on with what is to be delivered, for up to so many subscribers.
+    pub(crate) fn sweep(&mut self, visits: usize) {
+        let swept = self.hub.sweep(visits, &mut self.connections, &mut self.book);
         self.count(swept);
     }
 
