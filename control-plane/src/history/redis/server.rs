@@ -12,9 +12,10 @@ use tracing::{info, warn};
 use crate::history::HistoryError;
 use crate::metrics::RedisMetrics;
 
-use super::call::{Call, Failure, Reply};
+use super::call::{Call, Reply};
 use super::config::{InvalidRedis, RedisConfig};
 use super::connection::{Connection, Target};
+use super::failure::Failure;
 
 /// How often a connection that nobody uses is looked at.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
