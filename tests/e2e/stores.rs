@@ -10,7 +10,7 @@ use tonic::{Code, Status};
 fn start(store: &Store) -> Sandbox {
     let settings = store.settings();
     let namespace = "channel.namespaces=[{name=\"plain\"}]";
-    Sandbox::start_with(&[&settings[0], &settings[1], namespace])
+    Sandbox::start_dev(&[&settings[0], &settings[1], namespace])
 }
 
 fn push(server: &Sandbox, channel: &str, key: &str) -> Result<PublishResponse, Status> {
