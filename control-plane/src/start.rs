@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use fanfare_cluster::admin::Admin;
 use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::member::{Incarnation, MemberId};
-use fanfare_cluster::registry::{Record, Registry, RegistryError, ReplicaRecord};
+use fanfare_cluster::registry::{MembershipWatch, Record, Registry, RegistryError, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
 use fanfare_cluster::tls::{ServerTls, TlsConfig};
 use tracing::{info, warn};
@@ -99,16 +99,7 @@ impl ControlPlane {
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
         let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let history = open_history(&config.history, &metrics, &tasks).await?;
-        let setup = OwnersSetup {
-            count: config.owners,
-            link_bytes: config.link_queue_bytes,
-            history,
-            settings: config.history,
-            channels: config.channels.clone(),
-            membership: registry.watch(),
-            metrics: metrics.clone(),
-        };
+        let setup = owners_setup(&config, registry.watch(), &metrics, &tasks).await?;
         let owners = Owners::start(&setup, &tasks);
         let receipts = Arc::new(Receipts::default());
         let (me, incarnation) = (config.id, Incarnation::random());
@@ -215,16 +206,28 @@ fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi>
     Ok((keys, tls))
 }
 
-async fn open_history(
-    config: &HistoryConfig,
+/// What owner tasks are made of.
+async fn owners_setup(
+    config: &ControlPlaneConfig,
+    membership: MembershipWatch,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Result<Arc<dyn History>, InvalidRedis> {
-    Ok(match config.engine {
-        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.memory_limit.0)),
+) -> Result<OwnersSetup, InvalidRedis> {
+    let HistoryConfig { engine, memory_limit, redis, .. } = &config.history;
+    let history: Arc<dyn History> = match engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(memory_limit.0)),
         HistoryEngine::Redis => {
-            Arc::new(RedisHistory::open(&config.redis, metrics.history.redis.clone(), tasks).await?)
+            Arc::new(RedisHistory::open(redis, metrics.history.redis.clone(), tasks).await?)
         }
+    };
+    Ok(OwnersSetup {
+        count: config.owners,
+        link_bytes: config.link_queue_bytes,
+        history,
+        settings: config.history.clone(),
+        channels: config.channels.clone(),
+        membership,
+        metrics: metrics.clone(),
     })
 }
 

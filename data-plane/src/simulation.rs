@@ -11,7 +11,6 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_cluster::byte_queue::Receiver;
 use fanfare_cluster::channel::Namespaces;
 use fanfare_cluster::member::{Incarnation, MemberId};
@@ -139,10 +138,10 @@ impl Node {
         frames::read(&bytes, client.encoding)
     }
 
-    /// The 16 bytes of a connection's id.
-    pub fn connection_id(&mut self, client: Client) -> Bytes {
+    /// A connection's id, as backends name it; empty if it is gone.
+    pub fn connection_id(&mut self, client: Client) -> String {
         let connection = self.shards[client.shard].state.connections.get(client.key);
-        connection.map_or(Bytes::new(), |connection| Bytes::copy_from_slice(connection.id.as_bytes()))
+        connection.map_or(String::new(), |connection| connection.id.to_string())
     }
 
     /// The link to the replica is up, with a new session.
