@@ -21,6 +21,7 @@ mod permissions;
 mod protobuf;
 mod receipts;
 mod signals;
+mod stores;
 mod strangers;
 mod tls;
 mod tokens;

@@ -3,6 +3,7 @@
 mod call;
 mod config;
 mod connection;
+mod failure;
 mod server;
 
 use std::fmt;

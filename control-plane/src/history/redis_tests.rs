@@ -12,8 +12,6 @@ use servers::{Store, engines, eventually};
 
 #[path = "redis/cluster_tests.rs"]
 mod cluster;
-#[path = "redis/measure_tests.rs"]
-mod measure;
 #[path = "redis/outage_tests.rs"]
 mod outage;
 #[path = "redis/security_tests.rs"]

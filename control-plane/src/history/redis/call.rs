@@ -1,4 +1,4 @@
-//! A call of a script, and what a server has answered or failed with.
+//! A call of a script, and what a server has answered.
 
 use std::fmt;
 use std::io::Write as _;
@@ -46,14 +46,6 @@ pub(super) enum Reply {
     List(Vec<Reply>),
 }
 
-/// Why a call failed. What it says is for operators and for callers of the API.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Failure {
-    pub(super) why: String,
-    /// Whether the connection is of no use any more.
-    pub(super) is_disconnected: bool,
-}
-
 impl Arguments {
     pub(super) fn push(&mut self, text: impl fmt::Display) {
         self.push_with(|bytes| write!(bytes, "{text}").expect("a vector takes all"));
@@ -72,17 +64,5 @@ impl Arguments {
     pub(super) fn iter(&self) -> impl Iterator<Item = &[u8]> {
         let starts = std::iter::once(0).chain(self.ends.iter().copied());
         starts.zip(&self.ends).map(|(start, end)| &self.bytes[start..*end])
-    }
-}
-
-impl Failure {
-    /// The connection is of no use any more.
-    pub(super) fn disconnected(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_disconnected: true }
-    }
-
-    /// The server lives, but does not do what it is asked to.
-    pub(super) fn refused(why: impl Into<String>) -> Self {
-        Self { why: why.into(), is_disconnected: false }
     }
 }

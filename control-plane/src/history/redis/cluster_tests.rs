@@ -64,7 +64,10 @@ async fn it_keeps_the_contract_in_a_cluster() {
 async fn a_channel_that_moves_to_another_server_goes_on_there() {
     for engine in engines() {
         let stores = cluster(engine).await;
-        let history = open(&RedisConfig { cluster: true, ..config(&stores[0]) }).await;
+        let rights = [&security::RULES[..], &security::MORE_RULES, &["+cluster|slots", "+asking"]].concat();
+        stores.iter().for_each(|store| security::allow(store, "fanfare", &rights));
+        let (user, password) = ("fanfare".to_owned(), "secret".to_owned());
+        let history = open(&RedisConfig { cluster: true, user, password, ..config(&stores[0]) }).await;
         let case = case(&history);
         let first = case.publish(&["a", "b"]).await.top;
         let key = key_of(&case, "meta");
@@ -91,16 +94,49 @@ async fn a_channel_that_moves_to_another_server_goes_on_there() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_cluster_that_was_away_is_found_again() {
+async fn a_server_of_a_cluster_that_is_away_takes_only_its_own_channels_with_it() {
     let mut stores = cluster("redis-server").await;
-    let timeout = fanfare_cluster::quantity::Span(Duration::from_millis(500));
-    let history = open(&RedisConfig {
-        cluster: true,
-        connect_timeout: timeout,
-        response_timeout: timeout,
-        ..config(&stores[0])
+    for store in &stores {
+        store.command(&["CONFIG", "SET", "cluster-require-full-coverage", "no"]);
+    }
+    let history = open(&RedisConfig { cluster: true, ..outage::quick(&stores[0]) }).await;
+    let case = case(&history);
+    let append = async |number: usize| {
+        let channel = case.channel(&format!("channel {number}"));
+        history.append(Append { channel, ..case.request(vec![entry("a")]) }).await
+    };
+    let mut appended = Vec::new();
+    for number in 0..30 {
+        appended.push(append(number).await.is_ok());
+    }
+    assert_eq!(appended, [true; 30]);
+    stores[0].kill();
+    let mut well = Vec::new();
+    for number in 0..30 {
+        well.push(append(number).await.is_ok());
+    }
+    let count = well.iter().filter(|well| **well).count();
+    assert!((10..=28).contains(&count), "{count} of 30");
+    for _ in 0..10 {
+        for number in (0..30).filter(|number| well[*number]) {
+            append(number).await.expect("its server is there");
+        }
+        assert!(append(well.iter().position(|well| !well).unwrap()).await.is_err());
+    }
+    stores[0].start_again();
+    eventually("all are there again", async || {
+        for number in 0..30 {
+            append(number).await.ok()?;
+        }
+        Some(())
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cluster_that_was_away_is_found_again() {
+    let mut stores = cluster("redis-server").await;
+    let history = open(&RedisConfig { cluster: true, ..outage::quick(&stores[0]) }).await;
     let case = case(&history);
     case.publish(&["a"]).await;
     stores.iter_mut().for_each(Store::kill);

@@ -1,4 +1,4 @@
-//! Connections to Redis or Valkey, and what their errors mean. The only file that names the library.
+//! Connections to Redis or Valkey: the only file that names the library.
 
 use std::hash::{DefaultHasher, Hash as _, Hasher as _};
 use std::time::Duration;
@@ -12,13 +12,16 @@ use redis::{
     IntoConnectionInfo as _, Pipeline, RedisConnectionInfo, RedisError, TlsCertificates, TlsMode, Value, cmd,
 };
 
-use super::call::{Call, Failure, Reply, Script, Wait};
+use super::call::{Call, Reply, Script, Wait};
 use super::config::{Address, InvalidRedis, RedisConfig, RedisTls, invalid, is_unset};
+use super::failure::Failure;
 
 /// Who waits for replicas holds up everybody behind on the same connection: then there are so many.
 const LANES_THAT_WAIT: usize = 16;
 /// How often a call follows a channel that moves between the servers of a cluster.
 const MOVES: u32 = 5;
+/// How many servers of a cluster must not answer before all are given up.
+const TRIES: u32 = 5;
 const PAUSE_BETWEEN_MOVES: Duration = Duration::from_millis(20);
 
 /// Where servers are, and how to speak to them.
@@ -79,7 +82,7 @@ impl Target {
     /// Whether the connection still leads to where it should.
     pub(super) async fn check(&self, connection: &Connection) -> Result<(), Failure> {
         let Connection::Server { address, lanes } = connection else {
-            return connection.run(&pipeline([cmd("PING")]), 0).await.map(drop).map_err(Failure::from);
+            return connection.check_cluster().await.map_err(Failure::from);
         };
         check_role(&mut lanes[0].clone()).await?;
         if self.config.sentinel.master.is_empty() {
@@ -216,6 +219,23 @@ impl Connection {
         }
     }
 
+    /// Whether it is good as long as some server is: then a failure says nothing of the others.
+    pub(super) fn has_many_servers(&self) -> bool {
+        matches!(self, Self::Cluster(_))
+    }
+
+    /// Whether some server of a cluster answers. Each try goes to any of them.
+    async fn check_cluster(&self) -> Result<(), RedisError> {
+        let mut answer = Ok(());
+        for _ in 0..TRIES {
+            answer = self.run(&pipeline([cmd("PING")]), 0).await.map(drop);
+            if answer.is_ok() {
+                break;
+            }
+        }
+        answer
+    }
+
     /// Sends commands and waits for their answers. Errors of commands are errors of the whole.
     async fn run(&self, commands: &Pipeline, lane: usize) -> Result<Vec<Value>, RedisError> {
         let values = match self {
@@ -318,15 +338,12 @@ fn read_certificates(tls: &RedisTls) -> Result<TlsCertificates, InvalidRedis> {
 async fn check_role(connection: &mut MultiplexedConnection) -> Result<(), Failure> {
     match cmd("ROLE").query_async::<Value>(connection).await {
         Ok(Value::Array(role)) if matches!(&role[..], [Value::BulkString(role), ..] if role != b"master") => {
-            Err(Failure::disconnected(IS_REPLICA))
+            Err(Failure::answered("READONLY", ""))
         }
         Err(error) if error.code() != Some("NOPERM") => Err(error.into()),
         _ => Ok(()),
     }
 }
-
-const IS_REPLICA: &str = "the server is a replica, which takes no writes: name the primary in \
-    history.redis.addresses, or Sentinels and history.redis.sentinel.master";
 
 impl From<Value> for Reply {
     fn from(value: Value) -> Self {
@@ -343,42 +360,13 @@ impl From<Value> for Reply {
 
 impl From<RedisError> for Failure {
     fn from(error: RedisError) -> Self {
-        let detail = error.detail().unwrap_or_default();
-        match error.code() {
-            Some("READONLY") => Self::disconnected(IS_REPLICA),
-            Some("MASTERDOWN") => Self::disconnected(format!("{IS_REPLICA}; it has lost its primary")),
-            Some("NOAUTH" | "WRONGPASS") => Self::disconnected(WRONG_PASSWORD),
-            Some("LOADING") => Self::refused("the server is loading its data: it will answer when it has"),
-            Some("OOM") => {
-                Self::refused("the server's memory is full: raise its maxmemory, or keep less history")
-            }
-            Some("MISCONF") => Self::refused(
-                "the server cannot save its data, and takes no writes until it can: see its log",
-            ),
-            Some("NOREPLICAS") => Self::refused(
-                "the server has fewer good replicas than its min-replicas-to-write, and takes no writes",
-            ),
-            Some("BUSY") => Self::refused("the server is busy with a script of somebody else"),
-            Some("NOPERM") => Self::disconnected(format!("{NO_RIGHT}: {detail}")),
-            Some("CLUSTERDOWN") => {
-                Self::refused(format!("the cluster does not serve all of its slots: {detail}"))
-            }
-            Some("MOVED" | "ASK" | "CROSSSLOT" | "TRYAGAIN") => Self::refused(format!(
-                "the server is one of a cluster: set history.redis.cluster, or wait while channels move ({error})"
-            )),
-            // So Redis and so Valkey say it within scripts.
-            _ if detail.contains("user executing the script can't") || detail.contains("ACL failure") => {
-                Self::disconnected(format!("{NO_RIGHT}: {detail}"))
-            }
-            Some(_) => Self::refused(format!("the server answers {error}")),
-            None if error.kind() == ErrorKind::AuthenticationFailed => Self::disconnected(WRONG_PASSWORD),
-            None if error.is_timeout() => Self::disconnected("the server does not answer in time"),
-            None => Self::disconnected(format!("the server cannot be reached: {error}")),
+        if let Some(code) = error.code() {
+            return Self::answered(code, error.detail().unwrap_or_default());
+        }
+        match error.kind() {
+            ErrorKind::AuthenticationFailed => Self::answered("WRONGPASS", ""),
+            _ if error.is_timeout() => Self::disconnected("the server does not answer in time"),
+            _ => Self::disconnected(format!("the server cannot be reached: {error}")),
         }
     }
 }
-
-const NO_RIGHT: &str = "the server's access control list does not give history.redis.user all rights that it needs, \
-    see docs/operations.md";
-const WRONG_PASSWORD: &str =
-    "the server refuses user or password: mend history.redis.user, password or password_file";

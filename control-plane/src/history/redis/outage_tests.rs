@@ -7,7 +7,7 @@ use super::*;
 const DURABLE: [&str; 6] = ["--save", "", "--appendonly", "yes", "--appendfsync", "always"];
 
 /// Answers within a test's patience.
-fn quick(store: &Store) -> RedisConfig {
+pub(super) fn quick(store: &Store) -> RedisConfig {
     let timeout = fanfare_cluster::quantity::Span(Duration::from_millis(500));
     RedisConfig { connect_timeout: timeout, response_timeout: timeout, ..config(store) }
 }

@@ -6,7 +6,7 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, DnType, IsCa, 
 use super::*;
 
 /// What docs/operations.md lets the user do.
-const RULES: [&str; 19] = [
+pub(super) const RULES: [&str; 19] = [
     "on",
     ">secret",
     "~fanfare:*",
@@ -27,9 +27,9 @@ const RULES: [&str; 19] = [
     "+pttl",
     "+xadd",
 ];
-const MORE_RULES: [&str; 4] = ["+xtrim", "+xdel", "+xrange", "+xrevrange"];
+pub(super) const MORE_RULES: [&str; 4] = ["+xtrim", "+xdel", "+xrange", "+xrevrange"];
 
-fn allow(store: &Store, user: &str, rules: &[&str]) {
+pub(super) fn allow(store: &Store, user: &str, rules: &[&str]) {
     store.command(&[&["ACL", "SETUSER", user, "reset"], rules].concat());
 }
 

@@ -12,9 +12,10 @@ use tracing::{info, warn};
 use crate::history::HistoryError;
 use crate::metrics::RedisMetrics;
 
-use super::call::{Call, Failure, Reply};
+use super::call::{Call, Reply};
 use super::config::{InvalidRedis, RedisConfig};
 use super::connection::{Connection, Target};
+use super::failure::Failure;
 
 /// How often a connection that nobody uses is looked at.
 const LOOKED_AT_EVERY: Duration = Duration::from_secs(1);
@@ -82,7 +83,8 @@ impl Server {
             Ok(Err(failure)) => failure,
             Err(_) => Failure::disconnected("the server does not answer in time"),
         };
-        if failure.is_disconnected {
+        // The library mends connections within a cluster by itself.
+        if failure.is_disconnected && !connection.has_many_servers() {
             self.give_up(&connection, &failure.why);
         }
         Err(self.unavailable(&failure.why))
@@ -125,7 +127,7 @@ impl Server {
             if timeout(LOOKED_AT_EVERY, self.lost.notified()).await.is_ok() {
                 return;
             }
-            let checked = timeout(self.response_timeout * 2, self.target.check(connection)).await;
+            let checked = timeout(self.response_timeout * 5, self.target.check(connection)).await;
             let checked =
                 checked.unwrap_or_else(|_| Err(Failure::disconnected("the server does not answer in time")));
             if let Err(failure) = checked {
