@@ -95,54 +95,15 @@ impl ControlPlane {
         let revocations = Revocations::open(file, metrics.clone(), unix_seconds(SystemTime::now()));
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
-        let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let history: Arc<dyn History> = match config.history.engine {
-            HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
-        };
-        let setup = OwnersSetup {
-            count: config.owners,
-            link_bytes: config.link_queue_bytes,
-            history,
-            settings: config.history,
-            channels: config.channels.clone(),
-            membership: registry.watch(),
-            metrics: metrics.clone(),
-        };
-        let owners = Owners::start(&setup, &tasks);
-        let receipts = Arc::new(Receipts::default());
-        let (me, incarnation) = (config.id, Incarnation::random());
-        let setup = PresenceSetup {
-            me: me.clone(),
-            incarnation,
-            channels: config.channels.clone(),
-            membership: registry.watch(),
-            config: config.presence,
-            metrics: metrics.clone(),
-        };
-        let presence = Presence::start(config.owners, &setup, &tasks);
-        let router =
-            Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
-        let link_api = LinkApi {
-            me: me.clone(),
-            incarnation,
-            links,
-            owners,
-            presence,
-            router: Arc::new(router),
-            receipts,
-            inspections: Arc::default(),
-            revocations: Arc::new(revocations),
-            channels: config.channels,
-            metrics: metrics.clone(),
-            tasks: tasks.clone(),
-        };
-        let limit = config.api.concurrency_limit;
+        let (me, incarnation, settings) = (config.id.clone(), Incarnation::random(), config.api.clone());
+        let link_api = wire(config, incarnation, (&*registry, revocations), (&metrics, &tasks));
+        let limit = settings.concurrency_limit;
         let door = Arc::new(Door::new(keys, limit, tasks.stopping(), metrics.clone()));
         let entrance = Entrance {
             door: door.clone(),
             tls: tls.clone(),
-            max_concurrent_calls: config.api.max_concurrent_calls,
-            connection_limit: config.api.connection_limit,
+            max_concurrent_calls: settings.max_concurrent_calls,
+            connection_limit: settings.connection_limit,
             metrics,
         };
         edge::serve(api, services(&link_api), entrance, &tasks)?;
@@ -158,7 +119,7 @@ impl ControlPlane {
             incarnation,
             registry: RegistryHandle(registry),
             door,
-            api_tls: config.api.tls,
+            api_tls: settings.tls,
             tls,
             tasks,
         })
@@ -212,6 +173,55 @@ fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi>
         );
     }
     Ok((keys, tls))
+}
+
+/// The tasks that own channels and know who is present, and what leads to them.
+fn wire(
+    config: ControlPlaneConfig,
+    incarnation: Incarnation,
+    (registry, revocations): (&dyn Registry, Revocations),
+    (metrics, tasks): (&Metrics, &Tasks),
+) -> LinkApi {
+    let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
+    let history: Arc<dyn History> = match config.history.engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
+    };
+    let setup = OwnersSetup {
+        count: config.owners,
+        link_bytes: config.link_queue_bytes,
+        history,
+        settings: config.history,
+        channels: config.channels.clone(),
+        membership: registry.watch(),
+        metrics: metrics.clone(),
+    };
+    let owners = Owners::start(&setup, tasks);
+    let setup = PresenceSetup {
+        me: config.id.clone(),
+        incarnation,
+        channels: config.channels.clone(),
+        membership: registry.watch(),
+        config: config.presence,
+        metrics: metrics.clone(),
+    };
+    let presence = Presence::start(config.owners, &setup, tasks);
+    let receipts = Arc::new(Receipts::default());
+    let router =
+        Router::new(config.id.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
+    LinkApi {
+        me: config.id,
+        incarnation,
+        links,
+        owners,
+        presence,
+        router: Arc::new(router),
+        receipts,
+        inspections: Arc::default(),
+        revocations: Arc::new(revocations),
+        channels: config.channels,
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+    }
 }
 
 /// What the public API serves.

@@ -6,3 +6,4 @@ mod node;
 mod operations;
 mod presence;
 mod replica;
+mod watches;
