@@ -380,3 +380,7 @@ impl Members {
 #[cfg(test)]
 #[path = "members_tests.rs"]
 mod tests;
+
+#[cfg(test)]
+#[path = "members/watches_tests.rs"]
+mod watches_tests;

@@ -1,44 +1,43 @@
-//! Unit tests of the members: where they come from, when they leave, and what watchers are told of it.
+//! Unit tests of the members: where they come from, and when they leave.
 
 use fanfare_cluster::channel::{ChannelOptions, Namespace};
 use fanfare_proto::v1::GapReason;
 
-use super::watches::MAX_PENDING;
 use super::*;
 
-const A1: SessionId = SessionId(1);
+pub(super) const A1: SessionId = SessionId(1);
 const A2: SessionId = SessionId(2);
-const B1: SessionId = SessionId(3);
+pub(super) const B1: SessionId = SessionId(3);
 const GRACE: Duration = Duration::from_secs(10);
 
 /// Members with a clock, and two nodes.
-struct Scene {
-    members: Members,
-    now: Moment,
+pub(super) struct Scene {
+    pub(super) members: Members,
+    pub(super) now: Moment,
     watches: u64,
 }
 
-fn name(text: &str) -> ChannelName {
+pub(super) fn name(text: &str) -> ChannelName {
     ChannelName::parse(text).unwrap()
 }
 
-fn node(id: &str) -> MemberId {
+pub(super) fn node(id: &str) -> MemberId {
     id.parse().unwrap()
 }
 
-fn start_of(node: u64) -> Incarnation {
+pub(super) fn start_of(node: u64) -> Incarnation {
     Incarnation::from_wire(node << 32)
 }
 
 /// The connection of this number on the node of this number.
-fn id(node: u64, number: usize) -> ConnectionId {
+pub(super) fn id(node: u64, number: usize) -> ConnectionId {
     let mut bytes = [0; 16];
     bytes[..4].copy_from_slice(&start_of(node).tag().to_be_bytes());
     bytes[8..].copy_from_slice(&(number as u64).to_be_bytes());
     ConnectionId::try_from(&bytes[..]).unwrap()
 }
 
-fn entering(id: ConnectionId, user: &str) -> Entering {
+pub(super) fn entering(id: ConnectionId, user: &str) -> Entering {
     Entering { id, user: user.into(), infos: None, joined_at_ms: 0, again: false, subscriptions: Vec::new() }
 }
 
@@ -62,7 +61,7 @@ impl Scene {
     }
 
     /// Two nodes that are registered, linked and caught up, and all that is known is believed.
-    fn settled() -> Self {
+    pub(super) fn settled() -> Self {
         let mut scene = Self::new();
         scene.registered(&[("a", 1), ("b", 2)]);
         scene.members.session_up(A1, &node("a"), start_of(1), scene.now);
@@ -78,17 +77,17 @@ impl Scene {
         self.members.nodes_are(nodes, self.now);
     }
 
-    fn passes(&mut self, time: Duration) {
+    pub(super) fn passes(&mut self, time: Duration) {
         self.now.instant += time;
         self.now.unix_ms += time.as_millis() as u64;
         self.members.tick(self.now, usize::MAX);
     }
 
-    fn enter(&mut self, session: SessionId, channel: &str, entering: Entering) {
+    pub(super) fn enter(&mut self, session: SessionId, channel: &str, entering: Entering) {
         self.members.enter(session, &name(channel), entering, self.now);
     }
 
-    fn exit(&mut self, session: SessionId, channel: &str, id: ConnectionId) {
+    pub(super) fn exit(&mut self, session: SessionId, channel: &str, id: ConnectionId) {
         self.members.exit(session, &name(channel), id, self.now);
     }
 
@@ -109,7 +108,7 @@ impl Scene {
         self.members.actions().into_iter().filter_map(told).collect()
     }
 
-    fn watch(&mut self, channels: &[&str], cursor: Option<Cursor>) -> WatchId {
+    pub(super) fn watch(&mut self, channels: &[&str], cursor: Option<Cursor>) -> WatchId {
         self.watches += 1;
         let id = WatchId(self.watches);
         let channels = channels.iter().map(|channel| name(channel)).collect();
@@ -117,17 +116,17 @@ impl Scene {
         id
     }
 
-    fn pull(&mut self, watch: WatchId) -> Pulled {
+    pub(super) fn pull(&mut self, watch: WatchId) -> Pulled {
         self.members.pull(watch, usize::MAX).unwrap()
     }
 
     /// What a watcher is told, in words.
-    fn words(&mut self, watch: WatchId) -> Vec<String> {
+    pub(super) fn words(&mut self, watch: WatchId) -> Vec<String> {
         self.pull(watch).told.iter().map(in_words).collect()
     }
 }
 
-fn in_words(told: &Told) -> String {
+pub(super) fn in_words(told: &Told) -> String {
     match told {
         Told::Begin(channel, occasion) => format!("begin {channel} {occasion:?}"),
         Told::End(channel) => format!("end {channel}"),
@@ -405,126 +404,6 @@ fn a_new_owner_learns_from_nodes_what_users_are_subscribed_to() {
 }
 
 #[test]
-fn a_watcher_is_told_all_and_then_what_changes() {
-    let mut scene = Scene::settled();
-    scene.enter(A1, "news", entering(id(1, 0), "ann"));
-    let watch = scene.watch(&["news", "#bob"], None);
-    assert!(scene.members.actions().iter().any(|action| matches!(action, Action::Wake(id) if *id == watch)));
-    let first = scene.pull(watch);
-    assert!(first.coverage.is_some_and(|coverage| coverage.complete));
-    let words: Vec<_> = first.told.iter().map(in_words).collect();
-    let all =
-        ["begin news First", "news: ann joined", "end news", "begin #bob First", "bob offline", "end #bob"];
-    assert_eq!(words, all);
-    assert!(scene.words(watch).is_empty());
-    scene.enter(A1, "other", entering(id(1, 0), "ann"));
-    scene.enter(A1, "news", entering(id(1, 1), "bob"));
-    assert_eq!(scene.words(watch), ["news: bob joined"]);
-    scene.members.session_down(B1, scene.now);
-    let pulled = scene.pull(watch);
-    assert_eq!(pulled.coverage.unwrap().missing, [(node("b"), GapReason::Unreachable)]);
-    assert!(pulled.told.is_empty() && pulled.cursor.is_some());
-}
-
-#[test]
-fn a_snapshot_in_parts_misses_nothing_that_changes_meanwhile() {
-    let mut scene = Scene::settled();
-    let mut ids: Vec<_> = (0..100).map(|number| id(1, number)).collect();
-    ids.sort();
-    for id in &ids {
-        scene.enter(A1, "news", entering(*id, "ann"));
-    }
-    let watch = scene.watch(&["news"], None);
-    let (mut here, mut parts, mut ended) = (std::collections::BTreeSet::new(), 0, false);
-    while !ended {
-        let pulled = scene.members.pull(watch, 10).unwrap();
-        ended = pulled.told.iter().any(|told| matches!(told, Told::End(_)));
-        assert_eq!(pulled.cursor.is_some(), ended, "there is no place to come back to in between");
-        for told in pulled.told {
-            match told {
-                Told::Change(_, Change::Joined(id, _), _) => drop(here.insert(id)),
-                Told::Change(_, Change::Left(id, _), _) => drop(here.remove(&id)),
-                _ => {}
-            }
-        }
-        // One that was told and one that was not go, and others come.
-        scene.exit(A1, "news", ids[parts]);
-        scene.exit(A1, "news", ids[99 - parts]);
-        scene.enter(A1, "news", entering(id(1, 200 + parts), "bob"));
-        parts += 1;
-    }
-    for told in scene.pull(watch).told {
-        match told {
-            Told::Change(_, Change::Joined(id, _), _) => drop(here.insert(id)),
-            Told::Change(_, Change::Left(id, _), _) => drop(here.remove(&id)),
-            other => panic!("{other:?}"),
-        }
-    }
-    let members: Vec<_> =
-        scene.members.page(&name("news"), None, 999).members.into_iter().map(|(id, _)| id).collect();
-    assert_eq!(here.into_iter().collect::<Vec<_>>(), members);
-    assert!(parts > 5, "{parts}");
-}
-
-#[test]
-fn a_watcher_who_comes_back_is_told_what_it_has_missed() {
-    let mut scene = Scene::settled();
-    let first = scene.watch(&["news"], None);
-    let cursor = scene.pull(first).cursor;
-    scene.members.unwatch(first, scene.now);
-    scene.enter(A1, "news", entering(id(1, 0), "ann"));
-    scene.enter(A1, "unwatched", entering(id(1, 0), "ann"));
-    let second = scene.watch(&["news"], cursor);
-    assert_eq!(scene.words(second), ["news: ann joined"]);
-    let other = scene.watch(&["unwatched"], cursor);
-    let whole = ["begin unwatched CursorLost", "unwatched: ann joined", "end unwatched"];
-    assert_eq!(scene.words(other), whole, "nobody remembers what nobody watched");
-
-    scene.members.unwatch(second, scene.now);
-    scene.passes(Duration::from_secs(61));
-    let third = scene.watch(&["news"], cursor);
-    assert_eq!(scene.words(third), ["begin news CursorLost", "news: ann joined", "end news"]);
-}
-
-#[test]
-fn a_cursor_that_is_half_read_brings_the_rest_again() {
-    let mut scene = Scene::settled();
-    let watch = scene.watch(&["news"], None);
-    scene.pull(watch);
-    for number in 0..3 {
-        scene.enter(A1, "news", entering(id(1, number), &number.to_string()));
-    }
-    let part = scene.members.pull(watch, 1).unwrap();
-    assert_eq!(part.told.iter().map(in_words).collect::<Vec<_>>(), ["news: 0 joined"]);
-    let again = scene.watch(&["news"], part.cursor);
-    assert_eq!(scene.words(again), ["news: 1 joined", "news: 2 joined"]);
-    assert_eq!(scene.words(watch), ["news: 1 joined", "news: 2 joined"]);
-}
-
-// R1 owns, then R2, then R1 again, which counts from the start: an old cursor would fit by number (P4).
-#[test]
-fn a_cursor_of_another_tenure_does_not_fit() {
-    let mut scene = Scene::settled();
-    let watch = scene.watch(&["news"], None);
-    scene.enter(A1, "news", entering(id(1, 0), "ann"));
-    let cursor = scene.pull(watch).cursor;
-    scene.members.take_over(PlacementNumber { generation: 0, revision: 3 }, |_| true);
-    assert_eq!(scene.words(watch), ["begin news OwnerChanged", "news: ann joined", "end news"]);
-    scene.enter(A1, "news", entering(id(1, 1), "bob"));
-    let back = scene.watch(&["news"], cursor);
-    assert_eq!(
-        scene.words(back),
-        ["begin news CursorLost", "news: ann joined", "news: bob joined", "end news"].map(String::from)
-    );
-    let other_start = cursor.map(|cursor| Cursor {
-        tenure: Tenure { incarnation: start_of(8), ..scene.pull(back).cursor.unwrap().tenure },
-        ..cursor
-    });
-    let back = scene.watch(&["news"], other_start);
-    assert!(scene.words(back)[0].ends_with("CursorLost"));
-}
-
-#[test]
 fn a_placement_that_moves_channels_takes_their_members_along() {
     let mut scene = Scene::settled();
     scene.enter(A1, "news", entering(id(1, 0), "ann"));
@@ -535,26 +414,6 @@ fn a_placement_that_moves_channels_takes_their_members_along() {
     assert_eq!((scene.here("news"), scene.here("#ann")), (0, 1));
     assert!(!scene.members.coverage().complete, "nodes may have more to say");
     assert!(scene.members.user(&name("#ann")).online);
-}
-
-#[test]
-fn a_slow_watcher_gets_the_newest_state_and_when_it_is_too_slow_a_new_snapshot() {
-    let mut scene = Scene::settled();
-    let watch = scene.watch(&["news", "#ann"], None);
-    scene.pull(watch);
-    let ann = id(1, 0);
-    for _ in 0..MAX_PENDING {
-        scene.enter(A1, "news", entering(ann, "ann"));
-        scene.exit(A1, "news", ann);
-    }
-    scene.enter(A1, "news", entering(ann, "ann"));
-    assert_eq!(scene.words(watch), ["news: ann joined"], "one state per member");
-    for number in 0..=MAX_PENDING {
-        scene.enter(A1, "news", entering(id(1, number), "bob"));
-    }
-    let words = scene.words(watch);
-    assert_eq!((words[0].as_str(), words.last().unwrap().as_str()), ("begin news Slow", "end #ann"));
-    assert_eq!(words.len(), 2 + MAX_PENDING + 1 + 3, "all of it");
 }
 
 #[test]

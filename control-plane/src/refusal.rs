@@ -22,6 +22,9 @@ pub(crate) enum Refusal {
     /// Try again a little later.
     #[error("those who know who is present have too much to do: try again")]
     PresenceBusy,
+    /// Watch again, with the last cursor.
+    #[error("the replica stops: watch again")]
+    Stopping,
     /// Turn presence on for the channel's namespace, or ask about another channel.
     #[error("the channel's namespace does not have presence: set the option presence in channel.namespaces")]
     PresenceOff,

@@ -98,43 +98,16 @@ impl ControlPlane {
         let revocations = Revocations::open(file, metrics.clone(), unix_seconds(SystemTime::now()));
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
-        let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let setup = owners_setup(&config, registry.watch(), &metrics, &tasks).await?;
-        let owners = Owners::start(&setup, &tasks);
-        let receipts = Arc::new(Receipts::default());
-        let (me, incarnation) = (config.id, Incarnation::random());
-        let setup = PresenceSetup {
-            me: me.clone(),
-            incarnation,
-            channels: config.channels.clone(),
-            membership: registry.watch(),
-            config: config.presence,
-            metrics: metrics.clone(),
-        };
-        let presence = Presence::start(config.owners, &setup, &tasks);
-        let router =
-            Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
-        let link_api = LinkApi {
-            me: me.clone(),
-            incarnation,
-            links,
-            owners,
-            presence,
-            router: Arc::new(router),
-            receipts,
-            inspections: Arc::default(),
-            revocations: Arc::new(revocations),
-            channels: config.channels,
-            metrics: metrics.clone(),
-            tasks: tasks.clone(),
-        };
-        let limit = config.api.concurrency_limit;
+        let (me, incarnation, settings) = (config.id.clone(), Incarnation::random(), config.api.clone());
+        let history = open_history(&config.history, &metrics, &tasks).await?;
+        let link_api = wire(config, incarnation, (&*registry, revocations, history), (&metrics, &tasks));
+        let limit = settings.concurrency_limit;
         let door = Arc::new(Door::new(keys, limit, tasks.stopping(), metrics.clone()));
         let entrance = Entrance {
             door: door.clone(),
             tls: tls.clone(),
-            max_concurrent_calls: config.api.max_concurrent_calls,
-            connection_limit: config.api.connection_limit,
+            max_concurrent_calls: settings.max_concurrent_calls,
+            connection_limit: settings.connection_limit,
             metrics,
         };
         edge::serve(api, services(&link_api), entrance, &tasks)?;
@@ -150,7 +123,7 @@ impl ControlPlane {
             incarnation,
             registry: RegistryHandle(registry),
             door,
-            api_tls: config.api.tls,
+            api_tls: settings.tls,
             tls,
             tasks,
         })
@@ -206,29 +179,64 @@ fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi>
     Ok((keys, tls))
 }
 
-/// What owner tasks are made of.
-async fn owners_setup(
-    config: &ControlPlaneConfig,
-    membership: MembershipWatch,
+/// Where streams are kept.
+async fn open_history(
+    config: &HistoryConfig,
     metrics: &Metrics,
     tasks: &Tasks,
-) -> Result<OwnersSetup, InvalidRedis> {
-    let HistoryConfig { engine, memory_limit, redis, .. } = &config.history;
-    let history: Arc<dyn History> = match engine {
-        HistoryEngine::Memory => Arc::new(MemoryHistory::new(memory_limit.0)),
+) -> Result<Arc<dyn History>, InvalidRedis> {
+    Ok(match config.engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.memory_limit.0)),
         HistoryEngine::Redis => {
-            Arc::new(RedisHistory::open(redis, metrics.history.redis.clone(), tasks).await?)
+            Arc::new(RedisHistory::open(&config.redis, metrics.history.redis.clone(), tasks).await?)
         }
-    };
-    Ok(OwnersSetup {
+    })
+}
+
+/// The tasks that own channels and know who is present, and what leads to them.
+fn wire(
+    config: ControlPlaneConfig,
+    incarnation: Incarnation,
+    (registry, revocations, history): (&dyn Registry, Revocations, Arc<dyn History>),
+    (metrics, tasks): (&Metrics, &Tasks),
+) -> LinkApi {
+    let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
+    let setup = OwnersSetup {
         count: config.owners,
         link_bytes: config.link_queue_bytes,
         history,
-        settings: config.history.clone(),
+        settings: config.history,
         channels: config.channels.clone(),
-        membership,
+        membership: registry.watch(),
         metrics: metrics.clone(),
-    })
+    };
+    let owners = Owners::start(&setup, tasks);
+    let setup = PresenceSetup {
+        me: config.id.clone(),
+        incarnation,
+        channels: config.channels.clone(),
+        membership: registry.watch(),
+        config: config.presence,
+        metrics: metrics.clone(),
+    };
+    let presence = Presence::start(config.owners, &setup, tasks);
+    let receipts = Arc::new(Receipts::default());
+    let router =
+        Router::new(config.id.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
+    LinkApi {
+        me: config.id,
+        incarnation,
+        links,
+        owners,
+        presence,
+        router: Arc::new(router),
+        receipts,
+        inspections: Arc::default(),
+        revocations: Arc::new(revocations),
+        channels: config.channels,
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+    }
 }
 
 /// What the public API serves.

@@ -300,6 +300,11 @@ impl<T> Answers<T> {
     }
 }
 
+/// Whether a gRPC code says that the way to the server has failed, or the server has gone.
+pub(crate) fn is_broken(code: i32) -> bool {
+    [Code::Unavailable, Code::Unknown, Code::Internal].iter().any(|broken| *broken as i32 == code)
+}
+
 /// What one push of a stream was refused with.
 pub(crate) fn refusal(status: &tonic_types::Status) -> String {
     explained(status.message.clone(), &status.get_error_details())

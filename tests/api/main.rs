@@ -7,3 +7,4 @@ mod operations;
 mod presence;
 mod replica;
 mod streams;
+mod watches;

@@ -12,34 +12,32 @@ use fanfare_proto::link::act::Action;
 use fanfare_proto::link::open_response::Message as Heard;
 use fanfare_proto::link::{Enter, Member, ReadPresence};
 use fanfare_proto::v1::cluster_service_client::ClusterServiceClient;
-use fanfare_proto::v1::presence_change::What;
 use fanfare_proto::v1::presence_service_client::PresenceServiceClient;
 use fanfare_proto::v1::presence_subject::Kind;
-use fanfare_proto::v1::watch_presence_response::Event;
 use fanfare_proto::v1::{
     Coverage, GapReason, GetPresenceRequest, GetPresenceStatsRequest, GetPresenceStatsResponse,
     GetUserPresenceRequest, ListChannelsRequest, ListConnectionsRequest, ListConnectionsResponse,
     PresenceSubject, Subject, SubscribeRequest, UnsubscribeRequest, UserPresence, WatchPresenceRequest,
-    WatchPresenceResponse, subject,
+    subject,
 };
-use fanfare_tests::eventually::{PATIENCE, eventually, eventually_is};
+use fanfare_tests::eventually::{eventually, eventually_is};
 use tonic::transport::Channel;
-use tonic::{Code, Status, Streaming};
+use tonic::{Code, Status};
 use tonic_types::StatusExt as _;
 
 use crate::node::Node;
 use crate::replica::{Replica, local};
 
-const GRACE: Duration = Duration::from_millis(200);
+pub(crate) const GRACE: Duration = Duration::from_millis(200);
 
 /// A replica with presence everywhere but in the namespace "off", and two nodes that have caught up.
-struct Scene {
-    replica: Replica,
-    presence: PresenceServiceClient<Channel>,
+pub(crate) struct Scene {
+    pub(crate) replica: Replica,
+    pub(crate) presence: PresenceServiceClient<Channel>,
 }
 
 impl Scene {
-    fn new(grace: Duration) -> Self {
+    pub(crate) fn new(grace: Duration) -> Self {
         let told = ChannelOptions { presence: true, join_leave: true, ..Default::default() };
         let off: Namespace = serde_json::from_str(r#"{"name": "off"}"#).expect("a namespace");
         let channels = Namespaces::new(told, &[off]).expect("the options are good");
@@ -50,7 +48,7 @@ impl Scene {
     }
 
     /// With nodes "a" and "b" that have caught up, when all that is said is believed.
-    fn settled() -> (Self, Node, Node) {
+    pub(crate) fn settled() -> (Self, Node, Node) {
         let mut scene = Self::new(GRACE);
         let nodes = (scene.node("a"), scene.node("b"));
         eventually("all is believed", || scene.stats("news").coverage?.complete.then_some(()));
@@ -63,17 +61,17 @@ impl Scene {
         node
     }
 
-    fn stats(&mut self, channel: &str) -> GetPresenceStatsResponse {
+    pub(crate) fn stats(&mut self, channel: &str) -> GetPresenceStatsResponse {
         let request = GetPresenceStatsRequest { channel: channel.to_owned() };
         self.replica.run(self.presence.get_presence_stats(request)).expect("an answer").into_inner()
     }
 
     /// Waits until so many are in the channel.
-    fn are_in(&mut self, channel: &str, connections: u64) {
+    pub(crate) fn are_in(&mut self, channel: &str, connections: u64) {
         eventually_is("so many are in the channel", &connections, || self.stats(channel).connections);
     }
 
-    fn user(&mut self, user: &str) -> UserPresence {
+    pub(crate) fn user(&mut self, user: &str) -> UserPresence {
         let request = GetUserPresenceRequest { users: vec![user.to_owned()] };
         let answer = self.replica.run(self.presence.get_user_presence(request)).expect("an answer");
         answer.into_inner().users.remove(0)
@@ -84,14 +82,6 @@ impl Scene {
         let request = GetPresenceRequest { channel: "news".to_owned(), page_size, page_token };
         let answer = self.replica.run(self.presence.get_presence(request)).expect("an answer").into_inner();
         (answer.members.into_iter().map(|member| member.connection).collect(), answer.next_page_token)
-    }
-
-    fn watch(&mut self, subjects: &[Kind], cursor: &str) -> Watch {
-        let subject = |kind: &Kind| PresenceSubject { kind: Some(kind.clone()) };
-        let subjects = subjects.iter().map(subject).collect();
-        let request = WatchPresenceRequest { subjects, cursor: cursor.to_owned() };
-        let answers = self.replica.run(self.presence.watch_presence(request)).expect("it is watched");
-        Watch { answers: answers.into_inner(), cursor: String::new() }
     }
 
     fn users_subscription(&self, channel: &str, subscribes: bool) {
@@ -108,58 +98,16 @@ impl Scene {
     }
 }
 
-/// A watch, and the last cursor that it was given.
-struct Watch {
-    answers: Streaming<WatchPresenceResponse>,
-    cursor: String,
-}
-
-impl Watch {
-    fn next(&mut self, scene: &Scene) -> Event {
-        let next = async { tokio::time::timeout(PATIENCE, self.answers.message()).await };
-        let answer = scene.replica.run(next).expect("it is told in time").expect("no error");
-        let WatchPresenceResponse { cursor, event } = answer.expect("the watch goes on");
-        if !cursor.is_empty() {
-            self.cursor = cursor;
-        }
-        event.expect("there is an event")
-    }
-
-    /// The next event that is no coverage, in words.
-    fn words(&mut self, scene: &Scene) -> String {
-        match self.next(scene) {
-            Event::Coverage(_) => self.words(scene),
-            Event::SnapshotStart(start) => start.reason().as_str_name().replace("SNAPSHOT_REASON_", "begin "),
-            Event::SnapshotEnd(_) => "end".to_owned(),
-            Event::Change(change) => match change.what.expect("something has changed") {
-                What::Joined(member) => format!("{} joined", member.user),
-                What::Left(member) => format!("{} left", member.user),
-                What::User(user) => {
-                    format!("{} {}", user.user, if user.online { "online" } else { "offline" })
-                }
-            },
-        }
-    }
-
-    fn next_coverage(&mut self, scene: &Scene) -> Coverage {
-        loop {
-            if let Event::Coverage(coverage) = self.next(scene) {
-                return coverage;
-            }
-        }
-    }
-}
-
-fn named(user: &str) -> Enter {
+pub(crate) fn named(user: &str) -> Enter {
     let member = Member { user: user.to_owned(), info: "{}".into(), ..Default::default() };
     Enter { member: Some(member), ..Default::default() }
 }
 
-fn again(user: &str) -> Enter {
+pub(crate) fn again(user: &str) -> Enter {
     Enter { again: true, ..named(user) }
 }
 
-fn news() -> Kind {
+pub(crate) fn news() -> Kind {
     Kind::Channel("news".to_owned())
 }
 
@@ -277,106 +225,6 @@ fn a_new_start_of_a_node_and_one_that_is_gone_leave_no_ghosts() {
     b.cut(&scene.replica);
     scene.are_in("news", 1);
     assert!(missing(scene.stats("news").coverage).is_empty(), "who is gone is not missing");
-}
-
-#[test]
-fn a_new_replica_says_that_it_does_not_know_all_until_its_nodes_have_said_it() {
-    let mut scene = Scene::new(GRACE);
-    let a = Node::dial(&scene.replica, "a", Incarnation::random());
-    a.enter(&scene.replica, "#ann", 0, again("ann"));
-    eventually("ann is online", || scene.user("ann").online.then_some(()));
-    let bob = scene.user("bob");
-    assert!(!bob.online && !bob.complete, "he may be there");
-    let mut watch = scene.watch(&[Kind::User("ann".to_owned())], "");
-    assert!(!watch.next_coverage(&scene).complete);
-    a.catch_up(&scene.replica);
-    let coverage = eventually("all have caught up", || {
-        let coverage = watch.next_coverage(&scene);
-        coverage.complete.then_some(coverage)
-    });
-    assert!(coverage.missing.is_empty() && scene.user("bob").complete);
-}
-
-#[test]
-fn a_user_is_offline_when_the_grace_is_over() {
-    let (mut scene, a, b) = Scene::settled();
-    let mut watch = scene.watch(&[Kind::User("ann".to_owned())], "");
-    let mut words = |scene: &Scene| watch.words(scene);
-    assert_eq!([words(&scene), words(&scene), words(&scene)], ["begin FIRST", "ann offline", "end"]);
-    a.enter(&scene.replica, "#ann", 0, named("ann"));
-    assert_eq!(words(&scene), "ann online");
-    b.enter(&scene.replica, "#ann", 0, named("ann"));
-    let user = eventually("both are there", || Some(scene.user("ann")).filter(|user| user.connections == 2));
-    assert_eq!(
-        (user.online, user.complete, user.nodes.as_slice()),
-        (true, true, ["a".into(), "b".into()].as_slice())
-    );
-    assert!(user.since.is_some() && user.last_seen.is_none());
-    a.exit(&scene.replica, "#ann", 0);
-    b.exit(&scene.replica, "#ann", 0);
-    assert_eq!(words(&scene), "ann offline");
-    let user = scene.user("ann");
-    assert!(!user.online && user.since.is_none() && user.last_seen.is_some());
-}
-
-#[test]
-fn a_watch_goes_on_where_it_ended_or_says_that_it_cannot() {
-    let (mut scene, a, _b) = Scene::settled();
-    let mut watch = scene.watch(&[news()], "");
-    assert!(matches!(watch.next(&scene), Event::Coverage(coverage) if coverage.complete));
-    assert_eq!([watch.words(&scene), watch.words(&scene)], ["begin FIRST", "end"]);
-    a.enter(&scene.replica, "news", 0, named("ann"));
-    assert_eq!(watch.words(&scene), "ann joined");
-    let cursor = watch.cursor.clone();
-    drop(watch);
-    a.enter(&scene.replica, "news", 1, named("bob"));
-    a.exit(&scene.replica, "news", 0);
-    let mut back = scene.watch(&[news()], &cursor);
-    assert_eq!([back.words(&scene), back.words(&scene)], ["bob joined", "ann left"]);
-    let mut other = scene.watch(&[news(), Kind::Channel("other".to_owned())], &cursor);
-    // The channels may be different tasks' business: then one of them fits, and tells two changes.
-    let lost = (0..3).any(|_| other.words(&scene) == "begin CURSOR_LOST");
-    assert!(lost, "nobody watched the other");
-    let mut elsewhere = Scene::settled();
-    let mut lost = elsewhere.0.watch(&[news()], &cursor);
-    assert_eq!(lost.words(&elsewhere.0), "begin CURSOR_LOST", "it is another replica's");
-}
-
-#[test]
-fn a_watcher_that_does_not_read_gets_the_newest_state_in_the_end() {
-    let (mut scene, a, _b) = Scene::settled();
-    let mut watch = scene.watch(&[news()], "");
-    watch.next(&scene);
-    // With their infos these are more than all windows on the way hold, and more than may wait.
-    const MEMBERS: u32 = 9_000;
-    let info = vec![b'x'; 1_000];
-    for number in 0..MEMBERS {
-        let mut enter = named("ann");
-        enter.member.as_mut().expect("there is a member").info = info.clone().into();
-        a.enter(&scene.replica, "news", number, enter);
-    }
-    scene.are_in("news", MEMBERS.into());
-    for number in 0..MEMBERS / 2 {
-        a.exit(&scene.replica, "news", number);
-    }
-    scene.are_in("news", (MEMBERS / 2).into());
-    let (mut here, mut snapshots) = (std::collections::BTreeSet::new(), 0);
-    // Each event comes in time, or the test fails.
-    while snapshots == 0 || here.len() != MEMBERS as usize / 2 {
-        match watch.next(&scene) {
-            Event::SnapshotStart(start) => {
-                snapshots += usize::from(start.reason().as_str_name().ends_with("SLOW"));
-                here.clear();
-            }
-            Event::Change(change) => match change.what.expect("something has changed") {
-                What::Joined(member) => drop(here.insert(member.connection)),
-                What::Left(member) => drop(here.remove(&member.connection)),
-                What::User(_) => {}
-            },
-            _ => {}
-        }
-    }
-    assert_eq!(snapshots, 1);
 }
 
 #[test]

@@ -14,6 +14,7 @@ use fanfare_proto::v1::presence_service_server::{self, PresenceServiceServer};
 use fanfare_proto::v1::push_service_server::{self, PushServiceServer};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
 use tracing::error;
 
 use super::guard::{Door, GuardLayer};
@@ -79,11 +80,7 @@ pub(crate) fn serve(
     let spawner = tasks.clone();
     tasks.spawn("public API", async move {
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<PushServiceServer<PushApi>>().await;
-        health.set_serving::<ConnectionServiceServer<ConnectionApi>>().await;
-        health.set_serving::<HistoryServiceServer<HistoryApi>>().await;
-        health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
-        health.set_serving::<PresenceServiceServer<PresenceApi>>().await;
+        serves_all(&health).await;
         let server = Server::builder()
             .timeout(CALL_TIMEOUT)
             .max_concurrent_streams(entrance.max_concurrent_calls)
@@ -116,4 +113,13 @@ pub(crate) fn serve(
         }
     });
     Ok(())
+}
+
+/// Says that all services are there.
+async fn serves_all(health: &HealthReporter) {
+    health.set_serving::<PushServiceServer<PushApi>>().await;
+    health.set_serving::<ConnectionServiceServer<ConnectionApi>>().await;
+    health.set_serving::<HistoryServiceServer<HistoryApi>>().await;
+    health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
+    health.set_serving::<PresenceServiceServer<PresenceApi>>().await;
 }

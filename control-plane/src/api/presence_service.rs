@@ -13,8 +13,8 @@ use fanfare_proto::v1::{
     GetUserPresenceRequest, GetUserPresenceResponse, PresenceSubject, UserPresence, WatchPresenceRequest,
     WatchPresenceResponse,
 };
-use futures_util::Stream;
 use futures_util::future::try_join_all;
+use futures_util::{Stream, StreamExt as _};
 use tonic::{Request, Response, Status};
 
 use super::pages::{parse_size, parse_token, token_behind};
@@ -169,6 +169,6 @@ impl PresenceService for PresenceApi {
         let channels = self.subjects(subjects)?;
         let cursor = ShownCursor::parse(&cursor)?;
         let watching = self.presence.watch(channels, |task| cursor.as_ref().map(|all| all.of(task))).await;
-        Ok(Response::new(Box::pin(watch(watching))))
+        Ok(Response::new(Box::pin(watch(watching).map(|told| told.map_err(Status::from)))))
     }
 }

@@ -8,7 +8,6 @@ use fanfare_proto::v1::presence_change::What;
 use fanfare_proto::v1::watch_presence_response::Event;
 use fanfare_proto::v1::{PresenceChange, SnapshotEnd, SnapshotReason, SnapshotStart, WatchPresenceResponse};
 use futures_util::Stream;
-use tonic::Status;
 
 use super::presence_answers::{coverage, member, merged, subject, timestamp, user};
 use crate::members::{Change, Coverage, Cursor, Occasion, Pulled, Tenure, Told};
@@ -63,7 +62,7 @@ impl ShownCursor {
 
 /// What a watcher is told, for as long as it reads. What it does not read waits in the presence tasks, which then keep
 /// the newest state only.
-pub(super) fn watch(watching: Watching) -> impl Stream<Item = Result<WatchPresenceResponse, Status>> + Send {
+pub(super) fn watch(watching: Watching) -> impl Stream<Item = Result<WatchPresenceResponse, Refusal>> + Send {
     let parts = watching.tasks().count();
     let state = Watch {
         watching,
@@ -77,7 +76,7 @@ pub(super) fn watch(watching: Watching) -> impl Stream<Item = Result<WatchPresen
         let mut state = state?;
         match state.next().await {
             Some(answer) => Some((Ok(answer), Some(state))),
-            None => Some((Err(Status::unavailable("the replica stops: watch again")), None)),
+            None => Some((Err(Refusal::Stopping), None)),
         }
     })
 }

@@ -21,7 +21,6 @@ pub(crate) struct Leave {
 #[derive(Debug, Default)]
 pub(crate) struct Leaves {
     next: u64,
-    // queue: leaves to be told
     by_time: BTreeMap<(Instant, u64), Leave>,
     by_user: BTreeSet<(ChannelName, Arc<str>, Instant, u64)>,
 }

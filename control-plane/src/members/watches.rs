@@ -98,8 +98,8 @@ pub(crate) enum Progress {
 #[derive(Debug, Default)]
 struct Watch {
     channels: Vec<ChannelName>,
+    // queue: snapshots that a watcher is to be told
     snapshots: VecDeque<Snapshot>,
-    // queue: changes that wait for a watcher
     pending: BTreeMap<u64, Noted>,
     latest: HashMap<Key, u64>,
     tell_coverage: bool,
@@ -124,6 +124,7 @@ pub(crate) struct Watches {
     journal: VecDeque<(u64, Noted)>,
     interests: HashMap<ChannelName, Interest>,
     /// What nobody watches any more, in the order in which it is forgotten.
+    // queue: what nobody watches any more
     idle: VecDeque<(Instant, ChannelName)>,
     watches: HashMap<WatchId, Watch>,
     /// Those that have something to look at now and have not been told so.

@@ -72,6 +72,7 @@ impl Task {
     pub(super) async fn run(mut self, mut mailbox: mpsc::Receiver<Mail>, stopping: CancellationToken) {
         let mut batch = Vec::with_capacity(BATCH);
         let mut has_registry = true;
+        self.look_at_the_registry();
         loop {
             let due = self.members.next_due().map(Instant::from_std);
             let due = due.map(|due| self.hold_until.map_or(due, |until| due.max(until)));

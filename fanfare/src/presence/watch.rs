@@ -9,11 +9,10 @@ use fanfare_proto::v1::{
     Coverage, Member, PresenceChange, PresenceSubject, SnapshotReason, WatchPresenceRequest,
     WatchPresenceResponse,
 };
-use tonic::Code;
 
 use super::{or_dash, state};
 use crate::cli::{Output, PresenceArguments};
-use crate::client::ApiClient;
+use crate::client::{self, ApiClient};
 use crate::endpoint::ApiEndpoint;
 use crate::exit::Failure;
 use crate::print;
@@ -33,18 +32,18 @@ pub(super) async fn run(
     let subject = |kind| PresenceSubject { kind: Some(kind) };
     let mut request =
         WatchPresenceRequest { subjects: channel.chain(users).map(subject).collect(), cursor: String::new() };
-    let (mut client, mut since) = (client.clone(), Instant::now());
+    let (mut api, mut since) = (client.clone(), Instant::now());
     loop {
-        let broken = match follow(&client, &mut request, &mut since, arguments.call.output).await {
-            Failure::Refused { code, message } if is_broken(code) => message,
+        let broken = match follow(&api, &mut request, &mut since, arguments.call.output).await {
+            Failure::Refused { code, message } if client::is_broken(code) => message,
             failure => return Err(failure),
         };
         // In lines of its own, so that what is printed stays what was told.
         eprintln!("fanfare: the watch has broken and goes on where it was: {broken}");
-        client = loop {
+        api = loop {
             tokio::time::sleep(PAUSE).await;
             match ApiClient::connect(endpoint).await {
-                Ok(client) => break client,
+                Ok(api) => break api,
                 Err(failure) if since.elapsed() > AWAY => return Err(failure),
                 Err(_) => {}
             }
@@ -53,11 +52,6 @@ pub(super) async fn run(
             return Err(Failure::Failed(format!("the server has told nothing since {AWAY:?}: {broken}")));
         }
     }
-}
-
-/// Whether it is the way to the server that has failed. The server itself refuses a watch with other codes.
-fn is_broken(code: i32) -> bool {
-    [Code::Unavailable, Code::Unknown, Code::Internal].iter().any(|broken| *broken as i32 == code)
 }
 
 /// Prints what is told until the stream ends; returns why it has.
