@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 const MAX_APPEND: usize = 256;
 /// Bytes from which no further publication joins an append.
 const MAX_APPEND_BYTES: usize = 1 << 20;
-/// How many that wait for something else an append looks behind for more.
+/// How far behind it an append looks: for more publications, and for what nodes tell.
 const LOOKED_BEHIND: usize = 64;
 /// The client protocol's "unrecoverable position".
 const UNRECOVERABLE_POSITION: u32 = 112;
@@ -223,14 +223,20 @@ impl Stream {
         self.ask(UnderWay::Append(queued), Operation::Append { entries, known }, turn);
     }
 
-    /// The highest position that anybody has told of.
+    /// The highest position that anybody has told of, also who only waits for its turn: a publication before it must not
+    /// get a place that it has seen taken.
     fn known(&self) -> StreamPosition {
-        let higher = |known: StreamPosition, (_, told): &(SessionId, StreamPosition)| match known {
+        let higher = |known: StreamPosition, told: &StreamPosition| match known {
             known if !known.epoch.is_some() => *told,
             known if known.epoch == told.epoch && known.offset < told.offset => *told,
             known => known,
         };
-        self.waiting.iter().fold(self.top.unwrap_or_default(), higher)
+        let queued = self.queue.iter().take(LOOKED_BEHIND).filter_map(|wish| match wish {
+            Wish::Follow(_, position) => Some(position),
+            _ => None,
+        });
+        let waiting = self.waiting.iter().map(|(_, position)| position);
+        waiting.chain(queued).fold(self.top.unwrap_or_default(), higher)
     }
 
     fn follow(&mut self, session: SessionId, position: StreamPosition, turn: &mut Turn<'_>) {
