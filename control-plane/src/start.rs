@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use fanfare_cluster::admin::Admin;
 use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::member::{Incarnation, MemberId};
-use fanfare_cluster::registry::{MembershipWatch, Record, Registry, RegistryError, ReplicaRecord};
+use fanfare_cluster::registry::{Record, Registry, RegistryError, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
 use fanfare_cluster::tls::{ServerTls, TlsConfig};
 use tracing::{info, warn};

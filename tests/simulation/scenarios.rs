@@ -37,13 +37,9 @@ impl World {
         self.settle();
     }
 
-    fn push_plainly(&mut self, channel: Channel) -> usize {
-        self.push(channel, 'a', Manner::default())
-    }
-
     /// What was pushed has its place, and is on the links.
     fn push_and_place(&mut self, channel: Channel) -> usize {
-        let number = self.push_plainly(channel);
+        let number = self.push(channel, 'a', Manner::default());
         self.owner_step();
         number
     }
@@ -267,6 +263,37 @@ fn interleaving_5_a_history_that_has_lost_its_tail_begins_anew_and_everybody_is_
         });
         assert!(!world.truth.is_hollow(LONG) || begins_anew);
     }
+}
+
+/// The same, and only one of the nodes has seen what was lost. It comes with that behind a publication, which waits
+/// until the new owner knows where the stream ends.
+#[test]
+fn interleaving_5_a_publication_does_not_overtake_who_has_seen_its_place_taken() {
+    story(true, async |world| {
+        world.live(0, (0, 0), LONG);
+        world.live(1, (1, 0), LONG);
+        world.push_some(LONG, 4);
+        world.settle();
+        world.break_link(0);
+        let lost = world.push_and_place(LONG);
+        world.settle();
+        assert_eq!(world.got(1).last(), Some(&lost));
+        world.lose_tail(LONG, 1);
+        world.restart();
+        world.store.set_slow(true);
+        world.node_notices(1);
+        world.dial(0);
+        world.dial(1);
+        world.say_to_owner(0);
+        world.push_and_place(LONG);
+        world.say_to_owner(1);
+        world.store.set_slow(false);
+        let (top, _) = world.store.pending()[0];
+        world.store_step("answers", top, |store| store.answer(top));
+        world.settle();
+        world.tick().await;
+        assert_eq!([world.people[0].told, world.people[1].told], [1, 1]);
+    });
 }
 
 /// The owner's append lands, but its answer is lost with the owner. The push is made again with its key: "a repeat", and

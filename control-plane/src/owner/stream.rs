@@ -19,7 +19,7 @@ use crate::refusal::Refusal;
 const MAX_APPEND: usize = 256;
 /// Bytes from which no further publication joins an append.
 const MAX_APPEND_BYTES: usize = 1 << 20;
-/// How many that wait for something else an append looks behind for more.
+/// How far behind it an append looks: for more publications, and for what nodes tell.
 const LOOKED_BEHIND: usize = 64;
 /// The client protocol's "unrecoverable position".
 const UNRECOVERABLE_POSITION: u32 = 112;
@@ -231,10 +231,15 @@ impl Stream {
         self.ask(UnderWay::Append(queued), Operation::Append { entries, known }, turn);
     }
 
-    /// The highest position that anybody has seen.
+    /// The highest position that anybody has seen, also who only waits for its turn: a publication before it must not
+    /// get a place that it has seen taken.
     fn known(&self) -> StreamPosition {
+        let queued = self.queue.iter().take(LOOKED_BEHIND).filter_map(|wish| match wish {
+            Wish::Follow(_, position) => Some(*position),
+            _ => None,
+        });
         let waiting = self.waiting.iter().map(|(_, seen)| *seen);
-        waiting.chain([self.told]).fold(self.top.unwrap_or_default(), higher)
+        waiting.chain(queued).chain([self.told]).fold(self.top.unwrap_or_default(), higher)
     }
 
     fn follow(&mut self, session: SessionId, position: StreamPosition, turn: &mut Turn<'_>) {

@@ -35,7 +35,6 @@ struct State {
     is_shared: bool,
     is_slow: bool,
     believes_owners: bool,
-    // queue: what a simulated history has been asked
     pending: Vec<Pending>,
     last: u64,
     placed: Vec<Placed>,
