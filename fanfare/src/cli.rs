@@ -16,7 +16,7 @@ use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use api::EndpointArguments;
-pub(crate) use bench::{BenchArguments, BenchPart, BenchRole};
+pub(crate) use bench::{BenchArguments, BenchPart, BenchRole, Place};
 pub(crate) use connections::{
     CallArguments, ConnectionsArguments, ConnectionsCommand, DisconnectArguments, GetArguments,
     ListArguments, NodesArguments, RefreshArguments, RevokeArguments, SubscriptionArguments,
