@@ -4,6 +4,7 @@ mod browser;
 mod documented;
 mod grpc;
 mod messages;
+mod presence;
 mod program;
 mod recovery;
 mod second_page;
