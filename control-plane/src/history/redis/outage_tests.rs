@@ -225,7 +225,9 @@ async fn a_server_that_has_become_a_replica_is_left() {
 async fn replicas_that_are_waited_for_must_confirm() {
     for engine in engines() {
         let (primary, replica) = pair(engine).await;
-        let history = open(&RedisConfig { wait_replicas: 1, ..quick(&primary) }).await;
+        // On a busy machine a replica needs its time.
+        let response_timeout = fanfare_cluster::quantity::Span(Duration::from_secs(4));
+        let history = open(&RedisConfig { wait_replicas: 1, response_timeout, ..config(&primary) }).await;
         let case = case(&history);
         assert_eq!(case.publish(&["a"]).await.top.offset, 1);
         replica.signal("STOP");
