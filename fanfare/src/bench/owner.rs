@@ -30,7 +30,10 @@ pub(super) struct Owner {
     pub(super) channels: usize,
     pub(super) follow_cpu_us: f64,
     pub(super) bytes_per_channel: f64,
+    /// Where the owner keeps what it has read for a moment, because the channel is followed.
     pub(super) recover_cpu_us: f64,
+    /// Where it reads the history each time.
+    pub(super) read_recover_cpu_us: f64,
 }
 
 pub(super) fn measure(arguments: &BenchArguments, runtime: &Runtime) -> Result<Owner> {
@@ -46,16 +49,18 @@ pub(super) fn measure(arguments: &BenchArguments, runtime: &Runtime) -> Result<O
     let top = runtime.block_on(fill(&linked.server, CHANNEL, arguments.size))?;
     let epoch: Epoch = top.epoch.parse()?;
     let since = StreamPosition { epoch, offset: top.offset - MISSED as u64 };
-    // Whoever recovers follows.
+    let cost = |node: &mut LinkNode| -> Result<f64> {
+        runtime.block_on(recover(node, since.into(), WINDOW))?;
+        wait_until_idle(pid)?;
+        let before = cpu_time(pid)?;
+        runtime.block_on(recover(node, since.into(), channels))?;
+        Ok(micros(cpu_time(pid)? - before) / channels as f64)
+    };
     let node = &mut linked.node;
+    let read_recover_cpu_us = cost(node)?;
     runtime.block_on(node.ask(1, 1, |_| vec![following(CHANNEL.to_owned())], is_following))?;
-    let recover_all = |node: &mut LinkNode, count| runtime.block_on(recover(node, since.into(), count));
-    recover_all(node, WINDOW)?;
-    wait_until_idle(pid)?;
-    let before = cpu_time(pid)?;
-    recover_all(node, channels)?;
-    let recover_cpu_us = micros(cpu_time(pid)? - before) / channels as f64;
-    Ok(Owner { channels, follow_cpu_us, bytes_per_channel, recover_cpu_us })
+    let recover_cpu_us = cost(node)?;
+    Ok(Owner { channels, follow_cpu_us, bytes_per_channel, recover_cpu_us, read_recover_cpu_us })
 }
 
 async fn follow(node: &mut LinkNode, name: &str, count: usize) -> Result<()> {
