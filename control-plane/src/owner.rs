@@ -307,5 +307,16 @@ impl Owner {
 mod tests;
 
 #[cfg(test)]
+mod desk;
+
+#[cfg(test)]
 #[path = "owner/stream_tests.rs"]
 mod stream_tests;
+
+#[cfg(test)]
+#[path = "owner/recovery_tests.rs"]
+mod recovery_tests;
+
+#[cfg(test)]
+#[path = "owner/interleavings_tests.rs"]
+mod interleavings_tests;

@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use fanfare_cluster::admin::Admin;
 use fanfare_cluster::bind::{BindError, bind};
 use fanfare_cluster::member::{Incarnation, MemberId};
-use fanfare_cluster::registry::{Record, Registry, RegistryError, ReplicaRecord};
+use fanfare_cluster::registry::{MembershipWatch, Record, Registry, RegistryError, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
 use fanfare_cluster::tls::{ServerTls, TlsConfig};
 use tracing::{info, warn};
@@ -183,19 +183,7 @@ fn wire(
     (metrics, tasks): (&Metrics, &Tasks),
 ) -> LinkApi {
     let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-    let history: Arc<dyn History> = match config.history.engine {
-        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
-    };
-    let setup = OwnersSetup {
-        count: config.owners,
-        link_bytes: config.link_queue_bytes,
-        history,
-        settings: config.history,
-        channels: config.channels.clone(),
-        membership: registry.watch(),
-        metrics: metrics.clone(),
-    };
-    let owners = Owners::start(&setup, tasks);
+    let owners = Owners::start(&owners_setup(&config, registry.watch(), metrics.clone()), tasks);
     let setup = PresenceSetup {
         me: config.id.clone(),
         incarnation,
@@ -221,6 +209,22 @@ fn wire(
         channels: config.channels,
         metrics: metrics.clone(),
         tasks: tasks.clone(),
+    }
+}
+
+/// What owner tasks are made of.
+fn owners_setup(config: &ControlPlaneConfig, membership: MembershipWatch, metrics: Metrics) -> OwnersSetup {
+    let history: Arc<dyn History> = match config.history.engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.history.memory_limit.0)),
+    };
+    OwnersSetup {
+        count: config.owners,
+        link_bytes: config.link_queue_bytes,
+        history,
+        settings: config.history.clone(),
+        channels: config.channels.clone(),
+        membership,
+        metrics,
     }
 }
 

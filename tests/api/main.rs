@@ -6,4 +6,5 @@ mod node;
 mod operations;
 mod presence;
 mod replica;
+mod streams;
 mod watches;

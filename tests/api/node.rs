@@ -154,7 +154,8 @@ impl Node {
         id
     }
 
-    async fn say(&self, message: Said) {
+    /// Says something.
+    pub(crate) async fn say(&self, message: Said) {
         let request = OpenRequest { message: Some(message), ..Default::default() };
         self.said.send(request).await.expect("the link is open");
     }

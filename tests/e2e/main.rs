@@ -9,6 +9,7 @@ mod command_line;
 mod dispatch;
 mod expiry;
 mod frames;
+mod history;
 mod http;
 mod identity;
 mod key_server;

@@ -57,6 +57,8 @@ enum UnderWay {
 pub(super) struct Stream {
     /// The end of the stream as followers know it; unknown until the history was asked.
     top: Option<StreamPosition>,
+    /// Who has read the history was told of this end, which may be beyond what followers know.
+    told: StreamPosition,
     // queue: what waits for a channel's history
     queue: VecDeque<Wish>,
     under_way: Option<Box<UnderWay>>,
@@ -133,6 +135,12 @@ impl Stream {
     /// What was read is forgotten when its time is over.
     pub(super) fn drop_old_recent(&mut self, now: std::time::Instant) -> usize {
         if self.recent.as_ref().is_some_and(|recent| recent.until <= now) { self.drop_recent() } else { 0 }
+    }
+
+    /// For how many wishes it holds on to memory.
+    #[cfg(test)]
+    pub(super) fn spare(&self) -> usize {
+        self.queue.capacity()
     }
 
     /// The history has done what it was asked to, or not.
@@ -223,14 +231,10 @@ impl Stream {
         self.ask(UnderWay::Append(queued), Operation::Append { entries, known }, turn);
     }
 
-    /// The highest position that anybody has told of.
+    /// The highest position that anybody has seen.
     fn known(&self) -> StreamPosition {
-        let higher = |known: StreamPosition, (_, told): &(SessionId, StreamPosition)| match known {
-            known if !known.epoch.is_some() => *told,
-            known if known.epoch == told.epoch && known.offset < told.offset => *told,
-            known => known,
-        };
-        self.waiting.iter().fold(self.top.unwrap_or_default(), higher)
+        let waiting = self.waiting.iter().map(|(_, seen)| *seen);
+        waiting.chain([self.told]).fold(self.top.unwrap_or_default(), higher)
     }
 
     fn follow(&mut self, session: SessionId, position: StreamPosition, turn: &mut Turn<'_>) {
@@ -242,14 +246,12 @@ impl Stream {
                 turn.add_follower(session);
                 turn.say_following(session, Some(top));
             }
-            _ if turn.shared.late.contains(turn.name) => self.waiting.push((session, position)),
+            _ if turn.shared.late.contains(turn.name) => {
+                self.waiting.retain(|(waiting, _)| *waiting != session);
+                self.waiting.push((session, position));
+            }
             _ => {
-                let known = if self.top.is_some_and(|top| top.epoch != position.epoch) || position.offset == 0
-                {
-                    self.known()
-                } else {
-                    position
-                };
+                let known = higher(self.known(), position);
                 self.queue.push_front(Wish::Follow(session, StreamPosition::default()));
                 self.ask(UnderWay::Top(known), Operation::Top { known }, turn);
             }
@@ -275,6 +277,7 @@ impl Stream {
 
     fn recovered(&mut self, session: SessionId, recover: &link::Recover, page: &Page, turn: &mut Turn<'_>) {
         let mut answer = answers::recovered(recover, page.stored.iter(), page.top);
+        self.tell(page.top);
         match self.top {
             Some(top) if top == page.top => self.keep_recent(recover, page, turn),
             Some(top) => {
@@ -304,6 +307,7 @@ impl Stream {
     }
 
     fn read(&mut self, asker: Asker, question: &Question, page: Page, turn: &mut Turn<'_>) {
+        self.tell(page.top);
         if self.top.is_some_and(|top| top != page.top) {
             self.queue.push_front(Wish::Check);
         }
@@ -326,8 +330,23 @@ impl Stream {
         }
     }
 
+    /// Somebody is told of this end of the stream.
+    fn tell(&mut self, top: StreamPosition) {
+        let is_lower = self.told.epoch == top.epoch && self.told.offset > top.offset;
+        if !is_lower {
+            self.told = top;
+        }
+    }
+
     fn ask(&mut self, under_way: UnderWay, operation: Operation, turn: &mut Turn<'_>) {
         self.under_way = Some(Box::new(under_way));
         turn.act(Action::Ask(turn.name.clone(), operation));
     }
+}
+
+/// What is known if one position was, and another has been seen: positions of different streams say nothing of each
+/// other.
+fn higher(known: StreamPosition, seen: StreamPosition) -> StreamPosition {
+    let is_higher = known.epoch == seen.epoch && known.offset < seen.offset;
+    if is_higher || !known.epoch.is_some() { seen } else { known }
 }
