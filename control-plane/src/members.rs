@@ -384,3 +384,7 @@ mod tests;
 #[cfg(test)]
 #[path = "members/watches_tests.rs"]
 mod watches_tests;
+
+#[cfg(test)]
+#[path = "members/subscriptions_tests.rs"]
+mod subscriptions_tests;

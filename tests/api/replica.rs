@@ -28,7 +28,8 @@ impl Replica {
     }
 
     pub(crate) fn try_start(api: ApiConfig) -> Result<Self, StartError> {
-        Self::start_with(api, Namespaces::default(), PresenceConfig::default())
+        let channels = Namespaces::new(Default::default(), &[]).expect("there is nothing to check");
+        Self::start_with(api, channels, PresenceConfig::default())
     }
 
     pub(crate) fn start_with(

@@ -6,7 +6,7 @@ use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::MemberId;
 
-use super::roster::{Infos, Member};
+use super::roster::{Infos, Member, Roster};
 use super::sources::Coverage;
 use super::watches::{Change, Cursor, Noted, Occasion, Progress, WatchId};
 use super::{Members, Moment};
@@ -100,7 +100,7 @@ impl Members {
     pub(crate) fn user(&self, channel: &ChannelName) -> UserView {
         let state = self.users.state(channel);
         let roster = self.rosters.get(channel);
-        let sessions = roster.into_iter().flat_map(|roster| roster.sessions());
+        let sessions = roster.into_iter().flat_map(Roster::sessions);
         let mut nodes: Vec<MemberId> =
             sessions.filter_map(|session| self.sources.node(session)).cloned().collect();
         nodes.sort();
@@ -108,7 +108,7 @@ impl Members {
         UserView {
             user: channel.as_str().strip_prefix('#').unwrap_or_default().to_owned(),
             online: state.online,
-            connections: roster.map_or(0, |roster| roster.len()),
+            connections: roster.map_or(0, Roster::len),
             nodes,
             since_ms: state.since_ms,
             last_seen_ms: state.last_seen_ms,

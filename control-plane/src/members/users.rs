@@ -22,7 +22,7 @@ struct Online {
     since_ms: u64,
     away: Option<Away>,
     /// What backends have subscribed it to.
-    subscriptions: Option<Box<BTreeSet<ChannelName>>>,
+    subscriptions: BTreeSet<ChannelName>,
 }
 
 /// A user without a connection who may be back before anybody needs to know.
@@ -66,7 +66,7 @@ impl Users {
             return false;
         }
         self.seen.forget(channel);
-        let online = Online { since_ms: joined_at_ms, away: None, subscriptions: None };
+        let online = Online { since_ms: joined_at_ms, away: None, subscriptions: BTreeSet::new() };
         self.online.insert(channel.clone(), online);
         true
     }
@@ -112,8 +112,7 @@ impl Users {
 
     /// What backends have subscribed the user to.
     pub(crate) fn subscriptions(&self, channel: &ChannelName) -> impl Iterator<Item = &ChannelName> {
-        let subscriptions = self.online.get(channel).and_then(|online| online.subscriptions.as_ref());
-        subscriptions.into_iter().flat_map(|some| some.iter())
+        self.online.get(channel).into_iter().flat_map(|online| &online.subscriptions)
     }
 
     /// Keeps a subscription for as long as the user is online. Nothing is kept for one who is not.
@@ -123,7 +122,7 @@ impl Users {
         to: ChannelName,
     ) -> Result<(), TooManySubscriptions> {
         if let Some(online) = self.online.get_mut(channel) {
-            let subscriptions = online.subscriptions.get_or_insert_default();
+            let subscriptions = &mut online.subscriptions;
             if subscriptions.len() >= MAX_SUBSCRIPTIONS && !subscriptions.contains(&to) {
                 return Err(TooManySubscriptions);
             }
@@ -134,13 +133,8 @@ impl Users {
 
     /// Keeps a subscription no longer.
     pub(crate) fn unsubscribe(&mut self, channel: &ChannelName, from: &ChannelName) {
-        if let Some(online) = self.online.get_mut(channel)
-            && let Some(subscriptions) = &mut online.subscriptions
-        {
-            subscriptions.remove(from);
-            if subscriptions.is_empty() {
-                online.subscriptions = None;
-            }
+        if let Some(online) = self.online.get_mut(channel) {
+            online.subscriptions.remove(from);
         }
     }
 

@@ -204,7 +204,7 @@ impl Task {
             false => {
                 let page = self.members.page(channel, None, MANY);
                 answer.members = page.members.iter().map(|(id, member)| wire::member(*id, member)).collect();
-                let bytes = answer.members.iter().map(|member| member.weight()).sum::<usize>();
+                let bytes = answer.members.iter().map(link::Member::weight).sum::<usize>();
                 if bytes > MAX_READ { LIMIT_EXCEEDED } else { 0 }
             }
         };

@@ -92,7 +92,7 @@ all is told anew: more has changed than was read
 fn connections_of_all_pages_are_listed_as_options_say() {
     let api = FakeApi::open();
     let expected = "\
-CONNECTION  USER  NODE    FROM               SDK                  CONNECTED             CHANNELS
+CONNECTION  USER  NODE    FROM               SDK                 CONNECTED             CHANNELS
 abc         42    node-1  203.0.113.7:40000  js\\u{1b}[31m 5.8.0  2026-03-01T12:00:00Z  2
 def         42    node-1  203.0.113.7:40000  js\\u{1b}[31m 5.8.0  2026-03-01T12:00:00Z  2
 incomplete    node node-2 is catching up
