@@ -93,10 +93,10 @@ impl Junction {
         &mut self,
         shard: ShardIndex,
         (key, id): (SlotKey, u32),
-        channel: ChannelName,
+        channel: &ChannelName,
         question: Question,
     ) {
-        let owner = self.follows.linked_owner(&channel).cloned();
+        let owner = self.follows.linked_owner(channel).cloned();
         let session = owner.as_ref().and_then(|owner| self.sessions.get(owner));
         // The rest of the link's queue is left to what must not wait: follows, receipts.
         let session = session.filter(|session| session.has_room_for_clients());
@@ -104,11 +104,11 @@ impl Junction {
             (owner.clone(), session, self.questions.waiting.len() < MAX_QUESTIONS)
         else {
             let code = if owner.is_some() { TOO_MANY_REQUESTS } else { INTERNAL }.code.into();
-            return self.to_shard(shard, ToShard::Answered { key, id, reply: Reply::Failed(code) });
+            return self.for_shard(shard, ToShard::Answered { key, id, reply: Reply::Failed(code) });
         };
         self.last_ticket += 1;
         let counts_only = matches!(question, Question::Presence { counts_only: true });
-        session.send(question.to_message(self.last_ticket, &channel));
+        session.send(question.to_message(self.last_ticket, channel));
         let waiting = Waiting { shard, key, id, replica, since: self.now, counts_only };
         self.questions.waiting.insert(self.last_ticket, waiting);
     }
@@ -116,7 +116,7 @@ impl Junction {
     /// An owner has answered.
     pub(super) fn answered(&mut self, ticket: u64, reply: Reply) {
         if let Some(Waiting { shard, key, id, .. }) = self.questions.waiting.remove(&ticket) {
-            self.to_shard(shard, ToShard::Answered { key, id, reply });
+            self.for_shard(shard, ToShard::Answered { key, id, reply });
         }
     }
 
