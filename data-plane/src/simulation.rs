@@ -222,7 +222,7 @@ impl Node {
     }
 
     fn event(&mut self, event: Event) {
-        self.junction.take_event(self.replica.clone(), event);
+        self.junction.take_event(&self.replica, event);
         self.serve_shards();
     }
 

@@ -35,7 +35,7 @@ pub(crate) fn is_cache(channel: Channel) -> bool {
 /// The configuration of all of them.
 pub(crate) fn namespaces() -> Arc<Namespaces> {
     let named = ["short", "long", "cache", "plain"].map(namespace);
-    Arc::new(Namespaces::new(ChannelOptions::default(), &named).unwrap())
+    Arc::new(Namespaces::new(ChannelOptions::default(), &named).expect("they go together"))
 }
 
 fn namespace(name: &'static str) -> Namespace {
@@ -54,5 +54,5 @@ fn namespace(name: &'static str) -> Namespace {
     if name == "cache" {
         options["force_recovery_mode"] = Value::from("cache");
     }
-    Namespace { name: name.to_owned(), options: serde_json::from_value(options).unwrap() }
+    Namespace { name: name.to_owned(), options: serde_json::from_value(options).expect("they are options") }
 }

@@ -16,12 +16,14 @@ const STEPS: (usize, usize) = (200, 900);
 /// Ticks in which nothing else happens: longer than anybody waits for anything.
 const PAUSE: usize = 70;
 
+/// How likely it is that the owner takes the next thing. It is seldom far behind.
+const OWNER: u32 = 200;
+
 /// How likely each kind of thing is.
 #[derive(Clone, Copy, Debug)]
 struct Odds {
     shard: u32,
     wire: u32,
-    owner: u32,
     history: u32,
     client: u32,
     push: u32,
@@ -77,7 +79,6 @@ impl Schedule {
         let odds = Odds {
             shard: 40 + rate(100),
             wire: 40 + rate(200),
-            owner: 100 + rate(200),
             history: 50 + rate(200),
             client: 10 + rate(40),
             push: 10 + rate(60),
@@ -144,7 +145,7 @@ impl Schedule {
                 (false, false) => (odds.notice, Event::Dial(node)),
             });
         }
-        events.extend((world.owner.waits() > 0).then_some((odds.owner, Event::Owner)));
+        events.extend((world.owner.waits() > 0).then_some((OWNER, Event::Owner)));
         events.extend((0..PEOPLE).map(|person| (odds.client, Event::Client(person))));
         if world.is_shared {
             self.history_events(&mut events);

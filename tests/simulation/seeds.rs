@@ -12,7 +12,7 @@ const SEEDS: u64 = 300;
 /// Lives through the world of a seed, in simulated time.
 pub(crate) fn live(seed: u64, mangler: Mangler, is_traced: bool) -> World {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
-    runtime.unwrap().block_on(async {
+    runtime.expect("it needs nothing").block_on(async {
         let mut schedule = Schedule::new(seed, is_traced);
         if mangler.bug == Some(Bug::DeafHistory) {
             schedule.world.store.set_deaf();

@@ -88,12 +88,13 @@ impl Subscription {
 
     /// In a cache there is one publication at most, and it is the last.
     fn told_latest(&mut self, at: StreamPosition, result: &SubscribeResult) -> Verdict {
-        self.cursor = Cursor::At(at);
-        match result.publications.as_slice() {
-            [] => Ok(()),
-            [only] => Ok(self.cursor = Cursor::At(StreamPosition { offset: only.offset, ..at })),
-            _ => Err("a cache has given more than its last publication".to_owned()),
-        }
+        let offset = match result.publications.as_slice() {
+            [] => at.offset,
+            [only] => only.offset,
+            _ => return Err("a cache has given more than its last publication".to_owned()),
+        };
+        self.cursor = Cursor::At(StreamPosition { offset, ..at });
+        Ok(())
     }
 
     /// Whether it is true that what was missed cannot be had, with the subscription born at this place.

@@ -43,15 +43,15 @@ impl Junction {
         for shard in shards {
             let act =
                 Act { target: target.clone(), action: action.clone(), exclude: exclude.clone(), receipt };
-            self.to_shard(shard, ToShard::Act(Box::new(act)));
+            self.for_shard(shard, ToShard::Act(Box::new(act)));
         }
     }
 
     /// A question about a connection.
-    pub(super) fn inspect(&mut self, replica: &MemberId, session: u64, inspect: link::Inspect) {
+    pub(super) fn inspect(&mut self, replica: &MemberId, session: u64, inspect: &link::Inspect) {
         let asked = Asked { session, id: inspect.id };
         match self.shard_of(&inspect.connection) {
-            Some((id, shard)) => self.to_shard(shard, ToShard::Inspect { id, asked }),
+            Some((id, shard)) => self.for_shard(shard, ToShard::Inspect { id, asked }),
             None => self.inspected(replica, asked, None),
         }
     }

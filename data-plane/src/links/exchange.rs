@@ -71,7 +71,7 @@ impl Exchange {
             self.serve_shards().await;
             tokio::select! {
                 Some(FromReplica { replica, event }) = from_links.recv() => {
-                    self.junction_now().take_event(replica, event);
+                    self.junction_now().take_event(&replica, event);
                 }
                 Some(ask) = self.setup.from_shards.recv() => self.junction_now().take_ask(ask),
                 changed = self.setup.membership.changed() => match changed {

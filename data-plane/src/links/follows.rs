@@ -1,5 +1,7 @@
 //! What the node follows, as a plain state machine: which channels, for which shards, at which replica.
 
+mod session;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +12,7 @@ use fanfare_cluster::placement::{Placement, PlacementNumber};
 use smallvec::SmallVec;
 
 use super::ShardIndex;
+use session::{CatchingUp, Session};
 
 /// How long a channel is still followed after its last subscriber here has left: people reload pages.
 const UNFOLLOW_AFTER: Duration = Duration::from_secs(1);
@@ -78,29 +81,11 @@ impl Followed {
     }
 }
 
-/// A link that is up.
-#[derive(Debug)]
-struct Session {
-    number: u64,
-    /// What is still to be announced; `None` once it has caught up.
-    catching_up: Option<CatchingUp>,
-}
-
-#[derive(Debug, Default)]
-struct CatchingUp {
-    // queue: follows of a new link
-    queue: VecDeque<ChannelName>,
-    unanswered: usize,
-    /// The number under which shards announce their members, and how many of them have not.
-    round: u64,
-    shards_left: usize,
-}
-
 /// All channels that the node follows or wants to.
 #[derive(Debug, Default)]
 pub(crate) struct Follows {
     /// How many shards there are.
-    shard_count: usize,
+    pub(super) shard_count: usize,
     last_round: u64,
     channels: HashMap<ChannelName, Followed, foldhash::fast::RandomState>,
     sessions: HashMap<MemberId, Session>,
@@ -117,11 +102,6 @@ impl Follows {
     /// For a node with so many shards.
     pub(crate) fn new(shard_count: usize) -> Self {
         Self { shard_count, ..Self::default() }
-    }
-
-    /// How many shards there are.
-    pub(crate) fn shard_count(&self) -> usize {
-        self.shard_count
     }
 
     /// The node has read a new placement.

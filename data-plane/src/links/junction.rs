@@ -90,28 +90,28 @@ impl Junction {
     }
 
     /// A link has come up or has ended, or its replica says something.
-    pub(crate) fn take_event(&mut self, replica: MemberId, event: Event) {
+    pub(crate) fn take_event(&mut self, replica: &MemberId, event: Event) {
         match event {
             Event::Up(session) => {
                 let number = session.number;
                 session.send(adopted(self.follows.placement_number()));
                 self.sessions.insert(replica.clone(), session);
                 let mut actions = Vec::new();
-                self.follows.link_up(&replica, number, &mut actions);
-                self.recoveries.link_down(&replica);
+                self.follows.link_up(replica, number, &mut actions);
+                self.recoveries.link_down(replica);
                 self.carry_out(actions);
                 self.with_recoveries(|all, (follows, _), actions| all.ask_all_again(follows, actions));
             }
             Event::Down { session } => {
-                if self.follows.is_current(&replica, session) {
-                    self.sessions.remove(&replica);
-                    self.follows.link_down(&replica, session);
-                    self.recoveries.link_down(&replica);
-                    self.fail_questions(|one| one.replica == replica);
+                if self.follows.is_current(replica, session) {
+                    self.sessions.remove(replica);
+                    self.follows.link_down(replica, session);
+                    self.recoveries.link_down(replica);
+                    self.fail_questions(|one| one.replica == *replica);
                 }
             }
             Event::Said { session, message } => {
-                if self.follows.is_current(&replica, session) {
+                if self.follows.is_current(replica, session) {
                     self.take_message(replica, session, message);
                 }
             }
@@ -129,7 +129,7 @@ impl Junction {
             }
             FromShard::Leave { channel } => self.follows.leave(shard, &channel, now),
             FromShard::Question { key, id, channel, question } => {
-                self.question(shard, (key, id), channel, question);
+                self.question(shard, (key, id), &channel, question);
             }
             FromShard::Recover { channel, question } => {
                 self.last_ticket += 1;
@@ -200,7 +200,7 @@ impl Junction {
     }
 
     pub(super) fn shard_count(&self) -> usize {
-        self.follows.shard_count()
+        self.follows.shard_count
     }
 
     pub(super) fn all_shards(&self) -> impl Iterator<Item = ShardIndex> + use<> {
@@ -232,14 +232,14 @@ impl Junction {
                     self.say(&replica, open_request::Message::CaughtUp(link::CaughtUp { number }));
                 }
                 Action::Joined { shard, channel, ticket, position } => {
-                    self.to_shard(shard, ToShard::Joined { channel, ticket, position });
+                    self.for_shard(shard, ToShard::Joined { channel, ticket, position });
                 }
                 Action::Top { shard, channel, position } => {
-                    self.to_shard(shard, ToShard::Top { channel, position });
+                    self.for_shard(shard, ToShard::Top { channel, position });
                 }
                 Action::Announce { replica, round } => self.announce_members(&replica, round),
                 Action::JoinFailed { shard, channel, ticket } => {
-                    self.to_shard(shard, ToShard::JoinFailed { channel, ticket });
+                    self.for_shard(shard, ToShard::JoinFailed { channel, ticket });
                 }
             }
         }
@@ -264,17 +264,17 @@ impl Junction {
                     self.say(&replica, open_request::Message::Recover(recover));
                 }
                 recoveries::Action::Answer { shard, channel, ticket, answer } => {
-                    self.to_shard(shard, ToShard::Recovered { channel, ticket, answer });
+                    self.for_shard(shard, ToShard::Recovered { channel, ticket, answer });
                 }
                 recoveries::Action::Fail { shard, channel, ticket } => {
-                    self.to_shard(shard, ToShard::RecoverFailed { channel, ticket });
+                    self.for_shard(shard, ToShard::RecoverFailed { channel, ticket });
                 }
             }
         }
     }
 
     /// Something is for a shard.
-    pub(super) fn to_shard(&mut self, shard: ShardIndex, message: ToShard) {
+    pub(super) fn for_shard(&mut self, shard: ShardIndex, message: ToShard) {
         self.to_shards.push_back((shard, message));
     }
 }

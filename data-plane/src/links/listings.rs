@@ -58,7 +58,7 @@ impl Junction {
         let filter = Arc::new(list);
         let piece = ListPiece { listing, filter: filter.clone(), from, limit };
         self.listings.open.insert(listing, Listing { asked, filter, limit, shard, found: Vec::new() });
-        self.to_shard(ShardIndex(shard), ToShard::List(piece));
+        self.for_shard(ShardIndex(shard), ToShard::List(piece));
     }
 
     /// A shard has answered; `next` is the slot at which it has not looked yet.
@@ -80,7 +80,7 @@ impl Junction {
         let (filter, limit) = (listing.filter.clone(), listing.limit - listing.found.len());
         let piece = ListPiece { listing: number, filter, from: next.unwrap_or(0), limit };
         let shard = ShardIndex(listing.shard);
-        self.to_shard(shard, ToShard::List(piece));
+        self.for_shard(shard, ToShard::List(piece));
     }
 
     fn say_listed(&self, asked: Asked, connections: Vec<link::ListedConnection>, more: bool) {

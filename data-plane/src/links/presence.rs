@@ -75,7 +75,7 @@ impl Junction {
             match self.sessions.get(&one.replica).map(Session::has_room_for_clients) {
                 Some(true) => {
                     let Announcing { round, shard, from, .. } = one;
-                    self.to_shard(shard, ToShard::Announce { round, from });
+                    self.for_shard(shard, ToShard::Announce { round, from });
                 }
                 Some(false) => self.announcing.push_back(one),
                 None => {}
@@ -98,7 +98,7 @@ impl Junction {
             let publication = publication.clone();
             let delivery = Delivery { publication, exclude: Arc::default(), receipt: None, for_some };
             let receipt_within = std::time::Duration::ZERO;
-            self.to_shard(shard, ToShard::Deliver { delivery, receipt_within });
+            self.for_shard(shard, ToShard::Deliver { delivery, receipt_within });
         }
     }
 }

@@ -127,10 +127,10 @@ impl Junction {
         &mut self,
         shard: ShardIndex,
         (key, id): (SlotKey, u32),
-        channel: ChannelName,
+        channel: &ChannelName,
         question: Question,
     ) {
-        let asking = Asking { shard, key, id, channel, question, since: self.now };
+        let asking = Asking { shard, key, id, channel: channel.clone(), question, since: self.now };
         if asking.question.kind() != Kind::Large || self.questions.large < LARGE_ANSWERS {
             return self.ask(asking);
         }
@@ -142,7 +142,7 @@ impl Junction {
 
     fn say_failed(&mut self, shard: ShardIndex, (key, id): (SlotKey, u32), code: Code) {
         let reply = Reply::Failed(code.code.into());
-        self.to_shard(shard, ToShard::Answered { key, id, reply });
+        self.for_shard(shard, ToShard::Answered { key, id, reply });
     }
 
     fn ask(&mut self, asking: Asking) {
@@ -170,7 +170,7 @@ impl Junction {
         let Some(Waiting { shard, key, id, kind, .. }) = self.questions.waiting.remove(&ticket) else {
             return;
         };
-        self.to_shard(shard, ToShard::Answered { key, id, reply });
+        self.for_shard(shard, ToShard::Answered { key, id, reply });
         self.questions.large -= usize::from(kind == Kind::Large);
         while self.questions.large < LARGE_ANSWERS
             && let Some(next) = self.questions.line.pop_front()

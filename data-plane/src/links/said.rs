@@ -18,23 +18,23 @@ use crate::publication::Publication;
 use crate::shard::{Counts, Delivery, Reply, ToShard};
 
 impl Junction {
-    pub(super) fn take_message(&mut self, replica: MemberId, session: u64, message: open_response::Message) {
+    pub(super) fn take_message(&mut self, replica: &MemberId, session: u64, message: open_response::Message) {
         use open_response::Message;
         match message {
-            Message::Deliver(deliver) => self.deliver(&replica, session, deliver),
-            Message::DeliverConnection(deliver) => self.deliver_connection(&replica, session, deliver),
+            Message::Deliver(deliver) => self.deliver(replica, session, deliver),
+            Message::DeliverConnection(deliver) => self.deliver_connection(replica, session, deliver),
             Message::Following(link::Following { channel, position }) => {
                 if let Ok(channel) = ChannelName::parse(&channel) {
                     let mut actions = Vec::new();
                     let position = position.map(Into::into);
-                    self.follows.following(&replica, &channel, position, &mut actions);
+                    self.follows.following(replica, &channel, position, &mut actions);
                     self.carry_out(actions);
                 }
             }
             Message::Top(link::Top { channel, position }) => {
                 if let Ok(channel) = ChannelName::parse(&channel) {
                     let mut actions = Vec::new();
-                    self.follows.top(&replica, &channel, position.map(Into::into), &mut actions);
+                    self.follows.top(replica, &channel, position.map(Into::into), &mut actions);
                     self.carry_out(actions);
                 }
             }
@@ -45,19 +45,19 @@ impl Junction {
             Message::PresenceRead(read) => self.presence_answered(read),
             Message::Recovered(recovered) => {
                 self.with_recoveries(|all, around, actions| {
-                    all.answered(&replica, recovered, around, actions);
+                    all.answered(replica, recovered, around, actions);
                 });
             }
             Message::NotOwner(link::NotOwner { channel, ticket, .. }) => {
-                self.not_owner(&replica, &channel, ticket);
+                self.not_owner(replica, &channel, ticket);
             }
             Message::Joined(link::Joined { channel, member }) => {
                 self.tell_presence(&channel, member, true);
             }
             Message::Left(link::Left { channel, member }) => self.tell_presence(&channel, member, false),
             Message::ListConnections(list) => self.list_connections(session, list),
-            Message::Act(act) => self.act(&replica, session, act),
-            Message::Inspect(inspect) => self.inspect(&replica, session, inspect),
+            Message::Act(act) => self.act(replica, session, act),
+            Message::Inspect(inspect) => self.inspect(replica, session, &inspect),
             Message::Revocations(link::Revocations { revocations }) => {
                 self.rules().revocations.add(revocations);
             }
@@ -104,7 +104,7 @@ impl Junction {
         let delivery = Delivery { publication: Arc::new(publication), exclude, receipt, for_some: false };
         let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
         for shard in shards {
-            self.to_shard(shard, ToShard::Deliver { delivery: delivery.clone(), receipt_within });
+            self.for_shard(shard, ToShard::Deliver { delivery: delivery.clone(), receipt_within });
         }
     }
 
@@ -117,6 +117,6 @@ impl Junction {
         let receipt = self.open_receipt(asked, 1);
         let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
         let data: Bytes = deliver.data;
-        self.to_shard(ShardIndex(id.shard()), ToShard::DeliverTo { id, data, receipt, receipt_within });
+        self.for_shard(ShardIndex(id.shard()), ToShard::DeliverTo { id, data, receipt, receipt_within });
     }
 }
