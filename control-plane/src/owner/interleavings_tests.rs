@@ -183,10 +183,10 @@ impl World {
                 let gone = || Err(HistoryError::Unavailable(String::new()));
                 let result = match step {
                     Step::Failed => gone(),
-                    Step::Lost => gone().or_else(|error| {
+                    Step::Lost => {
                         self.store.carry_out(operation);
-                        Err(error)
-                    }),
+                        gone()
+                    }
                     _ => Ok(self.store.carry_out(operation)),
                 };
                 self.owner.finished(&channel, result, self.now);
@@ -218,7 +218,7 @@ impl World {
                 Action::Say(session, Message::Top(top)) => {
                     self.hear(session, top.position.unwrap().into(), None);
                 }
-                Action::Say(session, Message::Recovered(recovered)) => self.recovered(session, recovered),
+                Action::Say(session, Message::Recovered(recovered)) => self.recovered(session, &recovered),
                 _ => {}
             }
         }
@@ -256,7 +256,7 @@ impl World {
         self.owner.recover(session, &news(), recover, self.now);
     }
 
-    fn recovered(&mut self, session: SessionId, recovered: link::Recovered) {
+    fn recovered(&mut self, session: SessionId, recovered: &link::Recovered) {
         let Some(one) = self.subscription(session) else { return };
         let place = one.place.expect("it has asked");
         if recovered.error != 0 {
