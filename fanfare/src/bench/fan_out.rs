@@ -9,7 +9,7 @@ use tokio::task::JoinSet;
 
 use super::part::Part;
 use super::server::{KEPT, Server};
-use super::usage::{SETTLE, cpu_time, micros};
+use super::usage::{SETTLE, cpu_time, median, micros};
 use crate::client::ApiClient;
 
 /// Pushes under way at the same time, in the second fan-out.
@@ -128,11 +128,7 @@ pub(super) fn data(channel: &str, size: usize) -> String {
 
 /// The median of each figure, and of the ratios round by round.
 pub(super) fn summary(rounds: &[(f64, FanOut)]) -> FanOut {
-    let median_of = |figure: &dyn Fn(&(f64, FanOut)) -> f64| {
-        let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
-    };
+    let median_of = |figure: &dyn Fn(&(f64, FanOut)) -> f64| median(rounds.iter().map(figure));
     FanOut {
         deliveries: rounds.iter().map(|(_, fan_out)| fan_out.deliveries).sum(),
         per_cpu_second: median_of(&|(_, fan_out)| fan_out.per_cpu_second),

@@ -13,7 +13,8 @@ use crate::cli::BenchArguments;
 /// The channel without history, and the one with.
 const PLAIN: &str = "crowd";
 const KEPT: &str = "kept:crowd";
-/// Rounds for each that other measurements have: a few per cent are what is looked for.
+/// Rounds for each that other measurements have, and one more, so that one is in the middle: a few per cent are what is
+/// looked for.
 const ROUNDS: u64 = 2;
 
 /// The fan-out in the channel with history; what is beside it is the one without.
@@ -34,7 +35,7 @@ pub(super) fn measure(arguments: &BenchArguments, runtime: &Runtime) -> Result<K
         server.push_for(runtime, load, Duration::ZERO)?;
     }
     let (mut sent, mut rounds) = ((2 * WARM_UP * connections) as u64, [Vec::new(), Vec::new()]);
-    for number in 0..ROUNDS * arguments.seconds {
+    for number in 0..=ROUNDS * arguments.seconds {
         for (rounds, in_flight) in rounds.iter_mut().zip([1, IN_FLIGHT]) {
             let mut push = |load| server.push_for(runtime, Load { in_flight, ..load }, ROUND);
             // Whoever comes second has it no better than whoever comes first.

@@ -12,12 +12,16 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio_stream::wrappers::ReceiverStream;
 
+use super::fan_out::ROUND;
 use super::server::{PATIENCE, Server};
-use super::usage::{cpu_time, micros};
+use super::usage::{cpu_time, median, micros};
 use crate::cli::BenchArguments;
 use crate::client::ApiClient;
 use crate::exit::Failure;
 
+/// The channel without history, and the one with.
+const PLAIN: &str = "nobody";
+const KEPT: &str = "kept:nobody";
 /// Calls under way at the same time.
 const IN_FLIGHT: usize = 16;
 /// Requests of a stream that are on their way to the server's answer; the server lets 4,096 wait.
@@ -32,9 +36,17 @@ const WARM_UP: Duration = Duration::from_millis(500);
 pub(super) struct Pushes {
     pub(super) unary_cpu_us: f64,
     pub(super) stream: Streamed,
-    /// To a channel with history.
-    pub(super) kept_unary_cpu_us: f64,
-    pub(super) kept_stream: Streamed,
+    pub(super) kept: KeptPushes,
+}
+
+/// What a channel with history makes of that.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct KeptPushes {
+    pub(super) unary_cpu_us: f64,
+    pub(super) stream: Streamed,
+    /// More than without, round by round.
+    pub(super) unary_more_us: f64,
+    pub(super) stream_more_us: f64,
 }
 
 /// What one stream of pushes was like.
@@ -46,18 +58,29 @@ pub(super) struct Streamed {
 
 pub(super) fn measure(arguments: &BenchArguments, runtime: &Runtime) -> Result<Pushes> {
     let server = Server::start(arguments.shards, &[], runtime)?;
-    let time = Duration::from_secs(arguments.seconds);
-    Ok(Pushes {
-        unary_cpu_us: unary(&server, runtime, "nobody", time)?,
-        kept_unary_cpu_us: unary(&server, runtime, "kept:nobody", time)?,
-        stream: streamed(&server, runtime, "nobody", time)?,
-        kept_stream: streamed(&server, runtime, "kept:nobody", time)?,
-    })
+    let (mut calls, mut streams) = (Vec::new(), Vec::new());
+    for _ in 0..arguments.seconds {
+        calls.push([unary(&server, runtime, PLAIN)?, unary(&server, runtime, KEPT)?]);
+        let without = streamed(&server, runtime, PLAIN, ROUND)?;
+        streams.push([without, streamed(&server, runtime, KEPT, ROUND)?]);
+    }
+    let call = |which: usize| median(calls.iter().map(|round| round[which]));
+    let stream = |which: usize| Streamed {
+        cpu_us: median(streams.iter().map(|round| round[which].cpu_us)),
+        per_second: median(streams.iter().map(|round| round[which].per_second)),
+    };
+    let kept = KeptPushes {
+        unary_cpu_us: call(1),
+        stream: stream(1),
+        unary_more_us: median(calls.iter().map(|[without, with]| with - without)),
+        stream_more_us: median(streams.iter().map(|[without, with]| with.cpu_us - without.cpu_us)),
+    };
+    Ok(Pushes { unary_cpu_us: call(0), stream: stream(0), kept })
 }
 
-fn unary(server: &Server, runtime: &Runtime, channel: &'static str, time: Duration) -> Result<f64> {
+fn unary(server: &Server, runtime: &Runtime, channel: &'static str) -> Result<f64> {
     let push = move |pusher: ApiClient| async move { pusher.publish(request(channel)).await.map(drop) };
-    server.cpu_per_call(runtime, time, push)
+    server.cpu_per_call(runtime, ROUND, push)
 }
 
 /// Pushes to one channel on one stream for a while.
