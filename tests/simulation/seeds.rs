@@ -7,7 +7,7 @@ use crate::schedule::Schedule;
 use crate::world::World;
 
 /// Worlds of a run.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 600;
 
 /// Lives through the world of a seed, in simulated time.
 pub(crate) fn live(seed: u64, mangler: Mangler, is_traced: bool) -> World {

@@ -207,17 +207,6 @@ impl Subscription {
             Cursor::Before(Some(cursor)) => cursor,
             Cursor::Before(None) => StreamPosition { epoch: end.epoch, offset: 0 },
         };
-        if cursor.epoch != end.epoch {
-            let accepted = truth.between(self.channel, end.epoch, 0, u64::MAX);
-            let missed = accepted.iter().find(|number| all || truth.pushes[**number].accepted);
-            return match missed {
-                Some(missed) => Err(format!("it is in another stream since push {missed} and was not told")),
-                None => Ok(()),
-            };
-        }
-        let missed = truth.between(self.channel, end.epoch, cursor.offset, end.offset + 1);
-        let owed =
-            |number: &&usize| self.is_owed(**number, truth) && (all || truth.pushes[**number].accepted);
         match missed.iter().find(owed) {
             Some(missed) => {
                 Err(format!("it is silently behind at {}: push {missed} never came", cursor.offset))
