@@ -203,15 +203,20 @@ impl Subscription {
         }
         let Some(end) = end.filter(|_| !truth.is_hollow(self.channel)) else { return Ok(()) };
         let cursor = match self.cursor {
-            Cursor::At(cursor) => cursor,
-            Cursor::Before(Some(cursor)) => cursor,
+            Cursor::At(cursor) | Cursor::Before(Some(cursor)) => cursor,
             Cursor::Before(None) => StreamPosition { epoch: end.epoch, offset: 0 },
         };
-        match missed.iter().find(owed) {
-            Some(missed) => {
+        let is_here = cursor.epoch == end.epoch;
+        let after = if is_here { cursor.offset } else { 0 };
+        let rest = truth.between(self.channel, end.epoch, after, end.offset + 1);
+        let owed =
+            |number: &&usize| self.is_owed(**number, truth) && (all || truth.pushes[**number].accepted);
+        match rest.iter().find(owed) {
+            None => Ok(()),
+            Some(missed) if is_here => {
                 Err(format!("it is silently behind at {}: push {missed} never came", cursor.offset))
             }
-            None => Ok(()),
+            Some(missed) => Err(format!("it is in another stream since push {missed} and was not told")),
         }
     }
 
