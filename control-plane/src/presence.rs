@@ -121,6 +121,7 @@ impl Presence {
 
     /// A way that leads nowhere, for simulations that look at publications only.
     pub(crate) fn nowhere() -> Self {
+        // queue: presence mailbox
         let (sender, _) = mpsc::channel(1);
         Self { mailboxes: Arc::new([sender]), hasher: Default::default(), next_watch: Arc::default() }
     }

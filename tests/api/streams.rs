@@ -73,6 +73,7 @@ fn what_a_node_is_told_of_a_channel_is_in_the_order_of_its_stream() {
         ..Default::default()
     };
     replica.run(node.say(Said::ReadHistory(read("#42"))));
+    heard(6);
     replica.run(node.say(Said::ReadHistory(read("none"))));
     let expected = [
         "following 2",

@@ -31,7 +31,7 @@ fn read(server: &Sandbox, arguments: &[&str]) -> (Vec<u64>, Value) {
 
 #[test]
 fn what_was_published_is_read_in_both_directions_and_behind_a_position() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     for number in 1..=5 {
         let answer = server.publish(to_news(&number.to_string())).expect("it is accepted");
         assert_eq!(answer.position.expect("it is stored").offset, number);
@@ -50,7 +50,7 @@ fn what_was_published_is_read_in_both_directions_and_behind_a_position() {
 
 #[test]
 fn a_history_of_many_pages_is_read_to_its_end() {
-    let server = Sandbox::start_with(&["channel.without_namespace.history_size=2500"]);
+    let server = Sandbox::start_dev(&["channel.without_namespace.history_size=2500"]);
     for number in 0..2_500 {
         server.publish(to_news(&number.to_string())).expect("it is accepted");
     }
@@ -62,7 +62,7 @@ fn a_history_of_many_pages_is_read_to_its_end() {
 
 #[test]
 fn a_push_that_is_repeated_with_its_key_is_delivered_once() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     let mut reader = WebSocket::subscribed(server.clients, "news");
     let keyed = |key: &str, storage: Storage| {
         let mut request = to_news(&format!("{key:?}"));
@@ -86,7 +86,7 @@ fn a_push_that_is_repeated_with_its_key_is_delivered_once() {
 
 #[test]
 fn an_older_version_is_dropped_and_the_answer_says_so() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     let mut reader = WebSocket::subscribed(server.clients, "news");
     let versioned = |version, epoch: &str| {
         let mut request = to_news(&format!("\"{version} {epoch}\""));
@@ -104,7 +104,7 @@ fn an_older_version_is_dropped_and_the_answer_says_so() {
 
 #[test]
 fn where_nothing_is_remembered_what_needs_it_is_refused() {
-    let server = Sandbox::start_with(&["channel.namespaces=[{ name = \"plain\" }]"]);
+    let server = Sandbox::start_dev(&["channel.namespaces=[{ name = \"plain\" }]"]);
     let mut request = push_request(Kind::Channel("plain:1".to_owned()), "1");
     assert_eq!(server.publish(request.clone()).expect("it is accepted").position, None);
     request.message.as_mut().expect("it has one").version = 1;
@@ -118,7 +118,7 @@ fn where_nothing_is_remembered_what_needs_it_is_refused() {
 
 #[test]
 fn a_history_that_is_removed_goes_on_where_it_was() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     server.push("news", "1");
     server.push("news", "2");
     let removed = history(&server, &["remove", "news"]);
@@ -133,7 +133,7 @@ fn a_history_that_is_removed_goes_on_where_it_was() {
 
 #[test]
 fn what_a_client_publishes_is_remembered_with_its_name() {
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     let mut client = WebSocket::open(server.clients);
     client.command("connect", &json!({ "token": crate::tokens::token_of("ann") }));
     client.command("publish", &json!({ "channel": "news", "data": { "hi": "there" } }));
@@ -145,10 +145,10 @@ fn what_a_client_publishes_is_remembered_with_its_name() {
 #[test]
 fn what_is_pushed_to_a_user_is_kept_for_a_while_unless_that_is_switched_off() {
     let to_ann = || push_request(Kind::User("ann".to_owned()), "1");
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     assert!(server.publish(to_ann()).expect("it is accepted").position.is_some());
     assert_eq!(read(&server, &["#ann"]).0, [1]);
-    let server = Sandbox::start_with(&["client.user_personal_channel=false"]);
+    let server = Sandbox::start_dev(&["client.user_personal_channel=false"]);
     assert!(server.publish(to_ann()).expect("it is accepted").position.is_none());
     assert_eq!(history(&server, &["#ann"]).status.code(), Some(64 + 9));
 }

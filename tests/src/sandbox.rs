@@ -43,14 +43,16 @@ impl Default for Sandbox {
     }
 }
 
-/// Channels that keep nothing and of which nobody is told who is there: what most tests look at is as short as can be.
-const PLAIN: [&str; 6] = [
+/// Channels, those of users as well, that keep nothing and of which nobody is told who is there: what most tests look at is as short as can be.
+const PLAIN: [&str; 8] = [
     "channel.without_namespace.history_size=0",
     "channel.without_namespace.history_ttl=0s",
     "channel.without_namespace.force_recovery=false",
     "channel.without_namespace.presence=false",
     "channel.without_namespace.join_leave=false",
     "channel.without_namespace.force_push_join_leave=false",
+    "channel.personal.history_size=0",
+    "channel.personal.history_ttl=0s",
 ];
 
 impl Sandbox {

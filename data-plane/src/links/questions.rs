@@ -103,7 +103,7 @@ impl Question {
         }
     }
 
-    fn to_message(self, ticket: u64, channel: &ChannelName) -> open_request::Message {
+    fn into_message(self, ticket: u64, channel: &ChannelName) -> open_request::Message {
         let channel = channel.as_str().to_owned();
         match self {
             Self::Publish(publication) => {
@@ -160,7 +160,7 @@ impl Junction {
         self.last_ticket += 1;
         let kind = question.kind();
         self.questions.large += usize::from(kind == Kind::Large);
-        session.send(question.to_message(self.last_ticket, &channel));
+        session.send(question.into_message(self.last_ticket, &channel));
         let waiting = Waiting { shard, key, id, replica, since, kind };
         self.questions.waiting.insert(self.last_ticket, waiting);
     }

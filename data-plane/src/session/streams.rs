@@ -87,7 +87,8 @@ impl Session {
             Some(node) => Some(Arc::new(TagFilter::new(node).map_err(|_| error::BAD_REQUEST)?)),
         };
         let has_history = options.has_history();
-        let may_recover = options.allow_recovery || self.may(channel, &Access::history(options), around);
+        let may_recover =
+            options.allow_recovery || self.may_once_subscribed(channel, &Access::history(options), around);
         let recoverable = has_history
             && (options.force_recovery || (request.recoverable || request.recover) && may_recover);
         let positioned = has_history
@@ -100,7 +101,7 @@ impl Session {
         if all_or_nothing && request.recover && since.is_none() {
             return Err(error::UNRECOVERABLE_POSITION);
         }
-        let may_see = || self.may(channel, &Access::presence(options), around);
+        let may_see = || self.may_once_subscribed(channel, &Access::presence(options), around);
         let joins = options.join_leave
             && !options.force_push_join_leave
             && request.join_leave
@@ -143,6 +144,11 @@ impl Session {
             }
         };
         question(id, channel, around, asked)
+    }
+
+    /// What subscribers may, the subscription that is about to begin may as well.
+    fn may_once_subscribed(&self, channel: &ChannelName, access: &Access, around: &Surroundings<'_>) -> bool {
+        access.subscriber || self.may(channel, access, around)
     }
 
     fn may(&self, channel: &ChannelName, access: &Access, around: &Surroundings<'_>) -> bool {

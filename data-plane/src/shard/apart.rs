@@ -49,25 +49,28 @@ impl Apart {
 
 /// The subscribers of a channel that stand apart, by slot. Empty, it is one pointer.
 #[derive(Debug, Default)]
-pub(super) struct AllApart(Option<Box<HashMap<u32, Apart>>>);
+pub(super) struct AllApart(Option<Box<BySlot>>);
+
+#[derive(Debug, Default)]
+struct BySlot(HashMap<u32, Apart>);
 
 impl AllApart {
     pub(super) fn get(&self, slot: u32) -> Option<&Apart> {
-        self.0.as_ref()?.get(&slot)
+        self.0.as_ref()?.0.get(&slot)
     }
 
     pub(super) fn get_mut(&mut self, slot: u32) -> Option<&mut Apart> {
-        self.0.as_mut()?.get_mut(&slot)
+        self.0.as_mut()?.0.get_mut(&slot)
     }
 
     pub(super) fn get_or_insert(&mut self, slot: u32) -> &mut Apart {
-        self.0.get_or_insert_default().entry(slot).or_default()
+        self.0.get_or_insert_default().0.entry(slot).or_default()
     }
 
     pub(super) fn remove(&mut self, slot: u32) {
         let Some(all) = &mut self.0 else { return };
-        all.remove(&slot);
-        if all.is_empty() {
+        all.0.remove(&slot);
+        if all.0.is_empty() {
             self.0 = None;
         }
     }

@@ -35,7 +35,7 @@ impl State {
         self.count(recovered.swept);
         for slot in recovered.lost {
             if let Some(key) = self.connections.key_of(slot) {
-                self.notices.push_back((key, recovered.channel));
+                self.hub.lost.push_back((key, recovered.channel));
             }
         }
         self.begin(recovered.channel, recovered.born, &answer.publications);
@@ -178,7 +178,7 @@ impl State {
     /// Tells some of those that have lost their continuity.
     pub(super) fn tell_lost(&mut self) {
         for _ in 0..NOTICES_PER_SECOND / TICKS {
-            let Some((key, number)) = self.notices.pop_front() else { return };
+            let Some((key, number)) = self.hub.lost.pop_front() else { return };
             if !self.hub.is_lost(number, key.slot) {
                 continue;
             }

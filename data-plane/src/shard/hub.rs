@@ -13,7 +13,7 @@ use slab::Slab;
 use super::SlotKey;
 use super::book::Book;
 use super::channel::{Answer, Channel};
-use super::delivery::{Delivery, Mark, Sockets, Swept};
+use super::delivery::{Delivery, Entry, Mark, Sockets, Swept};
 use super::stream::RecoverQuestion;
 use super::waiting::{Born, Waiting};
 
@@ -51,6 +51,9 @@ pub(crate) struct Hub {
     backlog: usize,
     /// Channels with questions that are not on their way yet.
     asking: Vec<u32>,
+    /// Subscriptions that have lost their continuity and were not told yet, with their channels' numbers.
+    // queue: notices of lost continuity
+    pub(super) lost: VecDeque<(SlotKey, u32)>,
 }
 
 impl Hub {
@@ -287,7 +290,7 @@ impl Hub {
     /// The channel's newest entry waits for its sweep.
     fn activate(&mut self, number: u32) {
         let channel = &mut self.channels[number as usize];
-        self.backlog += channel.log.back().map_or(0, |entry| entry.weight());
+        self.backlog += channel.log.back().map_or(0, Entry::weight);
         if !channel.active {
             channel.active = true;
             self.active.push_back(number);

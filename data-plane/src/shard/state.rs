@@ -1,6 +1,6 @@
 //! What a shard knows, and what it does with what comes from clients, without any waiting.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
@@ -53,9 +53,6 @@ pub(crate) struct State {
     pub(crate) up: Up,
     /// What clients have sent while their connect is under way.
     pub(super) held: HashMap<SlotKey, Held>,
-    /// Subscriptions that have lost their continuity and were not told yet.
-    // queue: notices of lost continuity
-    pub(super) notices: VecDeque<(SlotKey, u32)>,
     pub(super) rules: Arc<Rules>,
     sdks: Sdks,
     pub(super) metrics: Metrics,
@@ -74,7 +71,6 @@ impl State {
             expiries: Wheel::default(),
             up: Up::default(),
             held: HashMap::new(),
-            notices: VecDeque::new(),
             rules,
             sdks: Sdks::default(),
             metrics,
