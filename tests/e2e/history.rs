@@ -10,6 +10,10 @@ use serde_json::{Value, json};
 
 use crate::calls::{fanfare, text};
 
+/// Channels that remember, and of which nobody is told who is there.
+const REMEMBERS: [&str; 2] =
+    ["channel.without_namespace.history_size=100", "channel.without_namespace.history_ttl=10m"];
+
 fn to_news(json: &str) -> PublishRequest {
     push_request(Kind::Channel("news".to_owned()), json)
 }
@@ -31,7 +35,7 @@ fn read(server: &Sandbox, arguments: &[&str]) -> (Vec<u64>, Value) {
 
 #[test]
 fn what_was_published_is_read_in_both_directions_and_behind_a_position() {
-    let server = Sandbox::start_dev(&[]);
+    let server = Sandbox::start_with(&REMEMBERS);
     for number in 1..=5 {
         let answer = server.publish(to_news(&number.to_string())).expect("it is accepted");
         assert_eq!(answer.position.expect("it is stored").offset, number);
@@ -62,7 +66,7 @@ fn a_history_of_many_pages_is_read_to_its_end() {
 
 #[test]
 fn a_push_that_is_repeated_with_its_key_is_delivered_once() {
-    let server = Sandbox::start_dev(&[]);
+    let server = Sandbox::start_with(&REMEMBERS);
     let mut reader = WebSocket::subscribed(server.clients, "news");
     let keyed = |key: &str, storage: Storage| {
         let mut request = to_news(&format!("{key:?}"));
@@ -86,7 +90,7 @@ fn a_push_that_is_repeated_with_its_key_is_delivered_once() {
 
 #[test]
 fn an_older_version_is_dropped_and_the_answer_says_so() {
-    let server = Sandbox::start_dev(&[]);
+    let server = Sandbox::start_with(&REMEMBERS);
     let mut reader = WebSocket::subscribed(server.clients, "news");
     let versioned = |version, epoch: &str| {
         let mut request = to_news(&format!("\"{version} {epoch}\""));
@@ -118,7 +122,7 @@ fn where_nothing_is_remembered_what_needs_it_is_refused() {
 
 #[test]
 fn a_history_that_is_removed_goes_on_where_it_was() {
-    let server = Sandbox::start_dev(&[]);
+    let server = Sandbox::start_with(&REMEMBERS);
     server.push("news", "1");
     server.push("news", "2");
     let removed = history(&server, &["remove", "news"]);
@@ -133,7 +137,7 @@ fn a_history_that_is_removed_goes_on_where_it_was() {
 
 #[test]
 fn what_a_client_publishes_is_remembered_with_its_name() {
-    let server = Sandbox::start_dev(&[]);
+    let server = Sandbox::start_with(&REMEMBERS);
     let mut client = WebSocket::open(server.clients);
     client.command("connect", &json!({ "token": crate::tokens::token_of("ann") }));
     client.command("publish", &json!({ "channel": "news", "data": { "hi": "there" } }));

@@ -23,6 +23,9 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 /// Follows that may be unanswered while a new link catches up: four batches of 256.
 const MAX_UNANSWERED: usize = 4 * 256;
 
+/// Channels for which there is room in any case.
+const LARGE_TABLE: usize = 4_096;
+
 /// Time since the node has started.
 pub(crate) type Now = Duration;
 
@@ -333,6 +336,10 @@ impl Follows {
             if let Some(owner) = self.linked_owner(&channel).filter(|_| told) {
                 actions.push(Action::Unfollow { replica: owner.clone(), channel });
             }
+        }
+        // After a crowd has left, its table need not stay.
+        if self.channels.capacity() > LARGE_TABLE.max(self.channels.len() * 8) {
+            self.channels.shrink_to(self.channels.len() * 2);
         }
     }
 
