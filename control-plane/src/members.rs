@@ -226,7 +226,10 @@ impl Members {
     pub(crate) fn tick(&mut self, now: Moment, most: usize) {
         for _ in 0..most {
             let Some(Leave { channel, id, member }) = self.leaves.next(now.instant) else { break };
-            self.tell(&channel, id, &member, false);
+            // Who is back under the same id has never left, as far as subscribers are concerned.
+            if self.rosters.get(&channel).is_none_or(|roster| roster.member(id).is_none()) {
+                self.tell(&channel, id, &member, false);
+            }
         }
         self.watches.forget(now.instant);
         self.look_at_coverage(now);

@@ -81,7 +81,7 @@ impl Weighed for ToReplica {
                 let member = enter.member.as_ref().map_or(0, link::Member::weight);
                 member + enter.subscriptions.iter().map(|channel| FLAT + channel.len()).sum::<usize>()
             }
-            open_request::Message::ConnectionsListed(listed) => listed.connections.len() * (FLAT << 2),
+            open_request::Message::ConnectionsListed(listed) => listings::bytes_of(&listed.connections),
             _ => 0,
         }
     }
@@ -101,7 +101,7 @@ impl FromShard {
         FLAT + match self {
             Self::Question { question, .. } => question.weight(),
             Self::Enter(entering) => entering.member.weight(),
-            Self::Listed { connections, .. } => connections.len() * (FLAT << 2),
+            Self::Listed { connections, .. } => listings::bytes_of(connections),
             _ => 0,
         }
     }

@@ -2,8 +2,7 @@
 
 mod loss;
 
-use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashMap, VecDeque};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -45,7 +44,7 @@ struct State {
     bytes: usize,
     /// When each stream shall be looked at: it may have publications, keys or itself to forget.
     // queue: streams by the time at which something of them ends
-    due: BinaryHeap<Reverse<(Instant, ChannelName)>>,
+    due: BTreeSet<(Instant, ChannelName)>,
 }
 
 #[derive(Debug)]
@@ -61,7 +60,7 @@ struct Stream {
     version: u64,
     version_epoch: String,
     meta_ends: Instant,
-    /// The time of its entry among those that are due; others of it are void.
+    /// The time of its entry among those that are due.
     due: Instant,
     /// What its publications and keys take.
     bytes: usize,
@@ -80,7 +79,7 @@ impl MemoryHistory {
     /// gone is told so.
     pub(crate) fn new(limit: usize) -> Self {
         let state =
-            State { streams: HashMap::default(), epoch: Epoch::random(), bytes: 0, due: BinaryHeap::new() };
+            State { streams: HashMap::default(), epoch: Epoch::random(), bytes: 0, due: BTreeSet::new() };
         Self { state: Mutex::new(state), limit }
     }
 
@@ -154,8 +153,9 @@ impl State {
         self.bytes = self.bytes + stream.weight(&channel) - before;
         let first = stream.first_end();
         if is_new || first < stream.due {
+            self.due.remove(&(stream.due, channel.clone()));
             stream.due = first;
-            self.due.push(Reverse((first, channel)));
+            self.due.insert((first, channel));
         }
         Ok(appended)
     }
@@ -172,8 +172,10 @@ impl State {
         if fence < stream.fence {
             return Err(HistoryError::Fenced);
         }
+        let before = stream.bytes;
         stream.fence = fence;
         stream.begin_anew_if_behind(known);
+        self.bytes -= before - stream.bytes;
         Ok(stream.position())
     }
 
@@ -211,9 +213,8 @@ impl State {
     /// Looks at some streams of which something has ended.
     fn forget_what_is_over(&mut self, now: Instant) {
         for _ in 0..LOOKED_AT {
-            match self.due.peek() {
-                Some(Reverse((at, _))) if *at <= now => {}
-                _ => return,
+            if self.due.first().is_none_or(|(at, _)| *at > now) {
+                return;
             }
             let Some((stream, channel)) = self.next_due() else { continue };
             let before = stream.bytes;
@@ -243,9 +244,9 @@ impl State {
         }
     }
 
-    /// Takes out the stream that is due next; `None` if that entry was void.
+    /// Takes out the stream that is due next; `None` if there is none.
     fn next_due(&mut self) -> Option<(&mut Stream, ChannelName)> {
-        let Reverse((at, channel)) = self.due.pop()?;
+        let (at, channel) = self.due.pop_first()?;
         let stream = self.streams.get_mut(&channel).filter(|stream| stream.due == at)?;
         Some((stream, channel))
     }
@@ -254,7 +255,7 @@ impl State {
     fn put_back(&mut self, channel: ChannelName) {
         if let Some(stream) = self.streams.get_mut(&channel) {
             stream.due = stream.first_end();
-            self.due.push(Reverse((stream.due, channel)));
+            self.due.insert((stream.due, channel));
         }
     }
 

@@ -90,3 +90,18 @@ async fn a_forgotten_stream_leaves_nothing() {
     }
     assert!(history.bytes() < 1_000, "{} bytes", history.bytes());
 }
+
+// Channels that are busy, quiet and busy again, as those of users are all day, left an entry each time.
+#[tokio::test(start_paused = true)]
+async fn a_stream_is_due_once_however_often_it_was_quiet() {
+    let (history, case) = case(1 << 30);
+    let retention = Retention { ttl: Duration::from_secs(1), ..LONG };
+    for _ in 0..100 {
+        history.append(Append { retention, ..case.request(vec![entry("a")]) }).await.unwrap();
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let elsewhere =
+            Append { channel: case.channel("other"), retention, ..case.request(vec![entry("b")]) };
+        history.append(elsewhere).await.unwrap();
+    }
+    assert_eq!(history.lock().due.len(), 2);
+}

@@ -76,7 +76,7 @@ pub(super) struct Driver {
     under_way: FuturesUnordered<BoxFuture<'static, Finished>>,
     /// What waits because so much is under way: one operation per channel at most.
     // queue: operations that wait for the history
-    held: VecDeque<(ChannelName, Operation)>,
+    held: VecDeque<(ChannelName, Operation, Instant)>,
     setup: OwnersSetup,
 }
 
@@ -237,7 +237,7 @@ impl Driver {
     /// Asks the history. What it answers at once needs no task.
     fn ask(&mut self, channel: ChannelName, operation: Operation) {
         if self.under_way.len() >= UNDER_WAY {
-            return self.held.push_back((channel, operation));
+            return self.held.push_back((channel, operation, Instant::now()));
         }
         let name = channel.clone();
         let history = self.setup.history.clone();
@@ -280,9 +280,15 @@ impl Driver {
         self.take_result(channel, result);
         self.carry_out();
         while self.under_way.len() < UNDER_WAY
-            && let Some((channel, operation)) = self.held.pop_front()
+            && let Some((channel, operation, since)) = self.held.pop_front()
         {
-            self.ask(channel, operation);
+            if since.elapsed() > HISTORY_TIMEOUT {
+                // Its caller was told to try again by now: it must not be carried out any more.
+                let late = HistoryError::Unavailable("too much waits".to_owned());
+                self.take_result(&channel, Err(late));
+            } else {
+                self.ask(channel, operation);
+            }
             self.carry_out();
         }
     }

@@ -203,10 +203,6 @@ impl Junction {
         self.follows.shard_count
     }
 
-    pub(super) fn all_shards(&self) -> impl Iterator<Item = ShardIndex> + use<> {
-        (0..self.shard_count() as u8).map(ShardIndex)
-    }
-
     pub(super) fn rules(&self) -> &Rules {
         &self.rules
     }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::link::{self, open_request};
+use prost::Message;
 
 use super::junction::Junction;
 use super::{Asked, ShardIndex};
@@ -14,6 +15,14 @@ use crate::shard::ToShard;
 const MAX_LISTINGS: usize = 64;
 /// Connections in a list at most.
 const MAX_LISTED: u32 = 1_000;
+
+/// Bytes of a list, after which it ends: the link carries no messages above a mebibyte.
+const MAX_LISTED_BYTES: usize = 256 << 10;
+
+/// About how many bytes connections take in a list.
+pub(super) fn bytes_of(connections: &[link::ListedConnection]) -> usize {
+    connections.iter().map(Message::encoded_len).sum()
+}
 
 /// What a shard is asked for a list.
 #[derive(Clone, Debug)]
@@ -72,7 +81,7 @@ impl Junction {
         let Some(listing) = self.listings.open.get_mut(&number) else { return };
         listing.found.extend(connections);
         let is_last = next.is_none() && usize::from(listing.shard) == last_shard;
-        if is_last || listing.found.len() >= listing.limit {
+        if is_last || listing.found.len() >= listing.limit || bytes_of(&listing.found) > MAX_LISTED_BYTES {
             let Some(Listing { asked, found, .. }) = self.listings.open.remove(&number) else { return };
             return self.say_listed(asked, found, !is_last);
         }

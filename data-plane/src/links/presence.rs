@@ -47,9 +47,13 @@ impl Junction {
     /// Has the members of all shards enter again.
     pub(super) fn announce_members(&mut self, replica: &MemberId, round: u64) {
         self.announcing.retain(|one| one.replica != *replica);
-        for shard in self.all_shards() {
-            self.announcing.push_back(Announcing { replica: replica.clone(), round, shard, from: 0 });
-        }
+        // One shard after the other: each step is bounded, but not what all of them say at once.
+        self.announcing.push_back(Announcing {
+            replica: replica.clone(),
+            round,
+            shard: ShardIndex(0),
+            from: 0,
+        });
         self.go_on_announcing();
     }
 
@@ -60,7 +64,13 @@ impl Junction {
             (Some(from), Some(replica)) => {
                 self.announcing.push_back(Announcing { replica, round, shard, from });
             }
-            (None, Some(_)) => self.follows.announced(round, &mut actions),
+            (None, Some(replica)) => {
+                self.follows.announced(round, &mut actions);
+                let shard = ShardIndex(shard.0 + 1);
+                if usize::from(shard.0) < self.shard_count() {
+                    self.announcing.push_back(Announcing { replica, round, shard, from: 0 });
+                }
+            }
             // The link is gone, or has begun anew.
             (_, None) => {}
         }

@@ -41,6 +41,8 @@ pub(super) struct Recoveries {
     /// Those that wait for their turn to be asked; some may be answered or given up by then.
     // queue: recoveries that wait to be asked
     line: VecDeque<u64>,
+    /// Those for which there was no room; they fail with the next tick.
+    too_many: Vec<Missed>,
     /// How many were asked and have no answer.
     unanswered: usize,
     /// How many may be: each answer may be large, and together they must fit into the link's queue.
@@ -70,7 +72,7 @@ struct Recovering {
 impl Recoveries {
     /// So many questions may be unanswered at a time.
     pub(super) fn new(most: usize) -> Self {
-        Self { waiting: BTreeMap::new(), line: VecDeque::new(), unanswered: 0, most }
+        Self { waiting: BTreeMap::new(), line: VecDeque::new(), too_many: Vec::new(), unanswered: 0, most }
     }
 
     /// A shard asks. The ticket names the question on the link.
@@ -82,7 +84,8 @@ impl Recoveries {
         actions: &mut Vec<Action>,
     ) {
         if self.waiting.len() >= MAX_RECOVERIES {
-            return actions.push(missed.failed());
+            // Not at once: who cannot do without asks again.
+            return self.too_many.push(missed);
         }
         let recovering = Recovering { missed, since: now, asked: None, refused: None, lined_up: true };
         self.waiting.insert(ticket, recovering);
@@ -168,6 +171,7 @@ impl Recoveries {
 
     /// Time has passed: asks again who could not answer, and gives up what has waited too long.
     pub(super) fn tick(&mut self, (follows, now): (&Follows, Now), actions: &mut Vec<Action>) {
+        actions.extend(self.too_many.drain(..).map(Missed::failed));
         let late = |_: &u64, one: &mut Recovering| one.since + PATIENCE < now;
         let over: Vec<_> = self.waiting.extract_if(.., late).collect();
         for (_, one) in over {

@@ -140,10 +140,11 @@ fn only_so_many_questions_are_unanswered_and_the_others_have_their_turn() {
 }
 
 #[test]
-fn too_many_questions_fail_at_once() {
+fn too_many_questions_fail_with_the_next_tick() {
     let mut world = World::new();
     for ticket in 0..MAX_RECOVERIES as u64 {
         assert_eq!(world.ask(0, ticket), "");
     }
-    assert_eq!(world.ask(0, 70_000), "fail 70100");
+    assert_eq!(world.ask(0, 70_000), "", "at once it would only be asked again");
+    assert_eq!(world.tick(100), "fail 70100");
 }

@@ -191,7 +191,9 @@ impl State {
         // The first ping comes at a random time, so that pings of a reconnect storm spread.
         self.set_due(key, interval.mul_f64(rand::random_range(0.5..1.0)));
         self.arm_expiry(key);
-        entered.into_iter().for_each(|number| self.enter(key, number, false));
+        for number in entered {
+            self.enter(key, number, false);
+        }
         for command in held.commands {
             if !self.command(key, command, replies) {
                 break;

@@ -3,6 +3,7 @@
 use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_proto::link;
+use prost::Message as _;
 
 use super::SlotKey;
 use super::connections::{Connection, NOT_LIVE};
@@ -12,18 +13,23 @@ use crate::links::{Entering, FromShard, ListPiece};
 
 /// Connections that are looked at in one step.
 const STEP: u32 = 256;
+/// Bytes of members after which a step ends, whatever it has looked at.
+const MAX_ANNOUNCED: usize = 128 << 10;
+/// Bytes of a list's piece, after which it ends: the link carries no large messages.
+const MAX_LISTED: usize = 256 << 10;
 /// The same for a list, which looks at each only briefly.
 const LIST_STEP: u32 = 8_192;
 
 impl State {
-    /// A subscription is live: if the channel has presence, its owner learns of the member.
-    pub(super) fn enter(&mut self, key: SlotKey, number: u32, again: bool) {
-        let Some(channel) = self.hub.name(number).cloned() else { return };
+    /// A subscription is live: if the channel has presence, its owner learns of the member. Returns about how many
+    /// bytes that takes.
+    pub(super) fn enter(&mut self, key: SlotKey, number: u32, again: bool) -> usize {
+        let Some(channel) = self.hub.name(number).cloned() else { return 0 };
         let has_presence = self.rules.channels.of(&channel).is_ok_and(|rules| rules.options.has_presence());
-        let Some(connection) = self.connections.get(key).filter(|_| has_presence) else { return };
-        let Some(subscription) = connection.subscription(number) else { return };
+        let Some(connection) = self.connections.get(key).filter(|_| has_presence) else { return 0 };
+        let Some(subscription) = connection.subscription(number) else { return 0 };
         if subscription.position == NOT_LIVE || subscription.member != again {
-            return;
+            return 0;
         }
         if !again {
             subscription.member = true;
@@ -37,7 +43,10 @@ impl State {
             false => Vec::new(),
         };
         let entering = Entering { channel, member, again, subscriptions };
-        self.up.push(FromShard::Enter(Box::new(entering)));
+        let enter = FromShard::Enter(Box::new(entering));
+        let bytes = enter.weight();
+        self.up.push(enter);
+        bytes
     }
 
     /// A subscription has ended: the owner forgets the member.
@@ -59,13 +68,16 @@ impl State {
     pub(crate) fn announce(&mut self, round: u64, from: u32) {
         let end = self.connections.slot_count();
         let to = end.min(from.saturating_add(STEP));
-        for slot in from..to {
-            let Some(key) = self.connections.key_of(slot) else { continue };
-            for number in self.memberships(key) {
-                self.enter(key, number, true);
+        let (mut next, mut bytes) = (from, 0);
+        while next < to && bytes < MAX_ANNOUNCED {
+            if let Some(key) = self.connections.key_of(next) {
+                for number in self.memberships(key) {
+                    bytes += self.enter(key, number, true);
+                }
             }
+            next += 1;
         }
-        self.up.push(FromShard::Announced { round, next: (to < end).then_some(to) });
+        self.up.push(FromShard::Announced { round, next: (next < end).then_some(next) });
     }
 
     fn memberships(&mut self, key: SlotKey) -> Vec<u32> {
@@ -96,9 +108,9 @@ impl State {
                 ((piece.from..to).collect(), (to < end).then_some(to))
             }
         };
-        let (mut connections, mut stopped) = (Vec::new(), None);
+        let (mut connections, mut stopped, mut bytes) = (Vec::new(), None, 0);
         for slot in slots {
-            if connections.len() == piece.limit {
+            if connections.len() == piece.limit || bytes > MAX_LISTED {
                 stopped = Some(slot);
                 break;
             }
@@ -108,7 +120,9 @@ impl State {
             let id = self.connections.get(key).map(|connection| *connection.id.as_bytes());
             if let (Some(state), Some(id)) = (state, id) {
                 let connection = Bytes::copy_from_slice(&id);
-                connections.push(link::ListedConnection { connection, state: Some(state) });
+                let listed = link::ListedConnection { connection, state: Some(state) };
+                bytes += listed.encoded_len();
+                connections.push(listed);
             }
         }
         self.up.push(FromShard::Listed { listing: piece.listing, connections, next: stopped.or(next) });
