@@ -10,10 +10,12 @@ use prost_types::{FileDescriptorProto, FileDescriptorSet};
 
 const CLIENT_PACKAGE: &str = "fanfare.client.v1";
 
-const FILES: [&str; 5] = [
+const FILES: [&str; 7] = [
     "fanfare/v1/push.proto",
     "fanfare/v1/connections.proto",
+    "fanfare/v1/history.proto",
     "fanfare/v1/cluster.proto",
+    "fanfare/v1/presence.proto",
     "fanfare/link/v1/link.proto",
     "fanfare/client/v1/client.proto",
 ];

@@ -3,7 +3,13 @@
 mod name;
 mod namespaces;
 mod options;
+mod position;
 
 pub use name::{ChannelName, InvalidChannelName, MAX_CHANNEL_BYTES, MAX_USER_BYTES};
-pub use namespaces::{ChannelRules, InvalidNamespaces, Namespace, Namespaces, UnknownNamespace};
-pub use options::{ChannelOptions, DataFormat, InvalidData, MAX_PUBLICATION_BYTES};
+pub use namespaces::{
+    ChannelRules, InvalidNamespaces, Namespace, Namespaces, PersonalHistory, UnknownNamespace,
+};
+pub use options::{
+    ChannelOptions, DataFormat, InvalidData, InvalidOption, MAX_PUBLICATION_BYTES, RecoveryMode,
+};
+pub use position::{Epoch, StreamPosition};

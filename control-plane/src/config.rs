@@ -3,10 +3,14 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use fanfare_cluster::channel::Namespaces;
+use fanfare_cluster::quantity::{Size, Span};
 use fanfare_cluster::tls::TlsConfig;
 use serde::{Deserialize, Serialize};
+
+use crate::history::RedisConfig;
 
 /// The `[api]` section: the public gRPC API.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +85,45 @@ impl Default for ApiConfig {
     }
 }
 
+/// Where the history is kept.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum HistoryEngine {
+    /// In this process: it ends with it.
+    #[default]
+    Memory,
+    /// In Redis or Valkey, which outlive it.
+    Redis,
+}
+
+/// The `[history]` section: where the streams of channels are kept, and what of them besides publications.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct HistoryConfig {
+    /// Where it is kept.
+    pub engine: HistoryEngine,
+    /// What may be kept in memory in all. Beyond that the streams that end first are cut short.
+    pub memory_limit: Size,
+    /// How long a channel's position is kept after its last publication.
+    pub meta_ttl: Span,
+    /// How long a publication's idempotency key is kept.
+    pub idempotency_window: Span,
+    /// Where Redis is, if the history is kept there.
+    pub redis: RedisConfig,
+}
+
+impl Default for HistoryConfig {
+    fn default() -> Self {
+        Self {
+            engine: HistoryEngine::Memory,
+            memory_limit: Size(1 << 30),
+            meta_ttl: Span(Duration::from_secs(30 * 86_400)),
+            idempotency_window: Span(Duration::from_secs(300)),
+            redis: RedisConfig::default(),
+        }
+    }
+}
+
 /// Everything a replica needs to know before it starts.
 #[derive(Clone, Debug)]
 pub struct ControlPlaneConfig {
@@ -96,6 +139,10 @@ pub struct ControlPlaneConfig {
     pub owners: usize,
     /// Bytes that may wait on the link to one node before it is cut.
     pub link_queue_bytes: usize,
+    /// When users are offline.
+    pub presence: crate::presence::PresenceConfig,
+    /// Where the streams of channels are kept.
+    pub history: HistoryConfig,
     /// The options of channels.
     pub channels: Arc<Namespaces>,
 }

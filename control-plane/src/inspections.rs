@@ -1,4 +1,4 @@
-//! Questions about single connections that wait for their node's answer.
+//! Questions about connections that wait for their node's answer.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -17,19 +17,22 @@ use crate::refusal::Refusal;
 /// How long a node may take to answer.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-type Answer = Option<link::ConnectionState>;
-
 /// All questions that wait. One is here while somebody waits for its answer.
 #[derive(Debug, Default)]
 pub(crate) struct Inspections {
     next: AtomicU64,
-    waiting: Mutex<HashMap<u64, (SessionId, oneshot::Sender<Answer>)>>,
+    single: Waiting<Option<link::ConnectionState>>,
+    lists: Waiting<link::ConnectionsListed>,
 }
 
+/// Who waits for answers of one kind, by the question's number.
+#[derive(Debug)]
+struct Waiting<A>(Mutex<HashMap<u64, (SessionId, oneshot::Sender<A>)>>);
+
 /// Takes the question back when nobody waits any more.
-struct Question<'a> {
+struct Question<'a, A> {
     id: u64,
-    of: &'a Inspections,
+    of: &'a Waiting<A>,
 }
 
 impl Inspections {
@@ -43,41 +46,86 @@ impl Inspections {
         connection: ConnectionId,
         left: Option<Duration>,
     ) -> Result<link::ConnectionState, Refusal> {
-        let question = Question { id: self.next.fetch_add(1, Ordering::Relaxed) + 1, of: self };
-        let (sender, answer) = oneshot::channel();
-        self.lock().insert(question.id, (link.session(), sender));
+        let id = self.next_id();
         let connection = Bytes::copy_from_slice(connection.as_bytes());
-        link.send(open_response::Message::Inspect(link::Inspect { id: question.id, connection }));
-        let patience = left.map_or(PATIENCE, |left| left.min(PATIENCE));
-        let answer = tokio::select! {
-            () = link.ended().cancelled() => return Err(Refusal::NoAnswer),
-            answer = tokio::time::timeout(patience, answer) => answer,
-        };
-        match answer {
-            Ok(Ok(Some(state))) => Ok(state),
-            Ok(Ok(None)) => Err(Refusal::UnknownConnection),
-            _ => Err(Refusal::NoAnswer),
-        }
+        let question = open_response::Message::Inspect(link::Inspect { id, connection });
+        self.single.ask(link, (id, question), left).await?.ok_or(Refusal::UnknownConnection)
+    }
+
+    /// Asks the node at the other end for some of its connections; not longer than `left`.
+    ///
+    /// # Errors
+    /// [`Refusal::NoAnswer`] if it does not answer.
+    pub(crate) async fn list(
+        &self,
+        link: &Link,
+        list: link::ListConnections,
+        left: Option<Duration>,
+    ) -> Result<link::ConnectionsListed, Refusal> {
+        let id = self.next_id();
+        let question = open_response::Message::ListConnections(link::ListConnections { id, ..list });
+        self.lists.ask(link, (id, question), left).await
     }
 
     /// A node has answered. Only the node that was asked can.
     pub(crate) fn answer(&self, session: SessionId, inspected: link::Inspected) {
-        let mut waiting = self.lock();
-        if waiting.get(&inspected.id).is_some_and(|(asked, _)| *asked == session)
-            && let Some((_, sender)) = waiting.remove(&inspected.id)
-        {
-            // The caller may have given up at this very moment.
-            let _ = sender.send(inspected.connection);
-        }
+        self.single.answer(session, inspected.id, inspected.connection);
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (SessionId, oneshot::Sender<Answer>)>> {
-        // Each change under the lock leaves the map whole, so a panic elsewhere cannot have broken it.
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    /// A node has listed connections. Only the node that was asked can.
+    pub(crate) fn listed(&self, session: SessionId, listed: link::ConnectionsListed) {
+        self.lists.answer(session, listed.id, listed);
+    }
+
+    fn next_id(&self) -> u64 {
+        self.next.fetch_add(1, Ordering::Relaxed) + 1
     }
 }
 
-impl Drop for Question<'_> {
+impl<A> Waiting<A> {
+    async fn ask(
+        &self,
+        link: &Link,
+        (id, question): (u64, open_response::Message),
+        left: Option<Duration>,
+    ) -> Result<A, Refusal> {
+        let question_of = Question { id, of: self };
+        let (sender, answer) = oneshot::channel();
+        self.lock().insert(question_of.id, (link.session(), sender));
+        link.send(question);
+        let patience = left.map_or(PATIENCE, |left| left.min(PATIENCE));
+        tokio::select! {
+            () = link.ended().cancelled() => Err(Refusal::NoAnswer),
+            answer = tokio::time::timeout(patience, answer) => match answer {
+                Ok(Ok(answer)) => Ok(answer),
+                _ => Err(Refusal::NoAnswer),
+            },
+        }
+    }
+
+    fn answer(&self, session: SessionId, id: u64, answer: A) {
+        let mut waiting = self.lock();
+        if waiting.get(&id).is_some_and(|(asked, _)| *asked == session)
+            && let Some((_, sender)) = waiting.remove(&id)
+        {
+            // The caller may have given up at this very moment.
+            let _ = sender.send(answer);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<u64, (SessionId, oneshot::Sender<A>)>> {
+        // Each change under the lock leaves the map whole, so a panic elsewhere cannot have broken it.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl<A> Default for Waiting<A> {
+    fn default() -> Self {
+        Self(Mutex::default())
+    }
+}
+
+impl<A> Drop for Question<'_, A> {
     fn drop(&mut self) {
         self.of.lock().remove(&self.id);
     }
@@ -114,7 +162,7 @@ mod tests {
             async { inspections.answer(link.session(), link::Inspected { id: 2, connection: None }) };
         let (answer, ()) = tokio::join!(inspections.ask(&link, connection, None), unknown);
         assert_eq!(answer, Err(Refusal::UnknownConnection));
-        assert!(inspections.lock().is_empty());
+        assert!(inspections.single.lock().is_empty());
     }
 
     #[tokio::test(start_paused = true)]
@@ -124,6 +172,6 @@ mod tests {
         assert_eq!(inspections.ask(&link, connection, None).await, Err(Refusal::NoAnswer));
         link.ended().cancel();
         assert_eq!(inspections.ask(&link, connection, None).await, Err(Refusal::NoAnswer));
-        assert!(inspections.lock().is_empty());
+        assert!(inspections.single.lock().is_empty());
     }
 }

@@ -14,6 +14,7 @@ use fanfare_proto::link::link_service_server::{LinkService, LinkServiceServer};
 use fanfare_proto::link::{self, OpenRequest, OpenResponse, open_request, open_response};
 use futures_util::Stream;
 use tokio::net::TcpListener;
+use tokio::time::Instant;
 use tokio_util::sync::WaitForCancellationFutureOwned;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
@@ -24,6 +25,7 @@ use crate::links::{Link, Links, Outgoing};
 use crate::metrics::Metrics;
 use crate::operation::unix_seconds;
 use crate::owners::{Owners, Publish};
+use crate::presence::{Presence, wire};
 use crate::receipts::{Counts, Receipts};
 use crate::refusal::Refusal;
 use crate::revocations::Revocations;
@@ -37,6 +39,8 @@ const HELLO_TIMEOUT: Duration = Duration::from_secs(5);
 const INTERNAL_ERROR: u32 = 100;
 /// The client protocol's "too many requests", temporary.
 const TOO_MANY_REQUESTS: u32 = 111;
+/// How long a client's publication may wait for its place: it is given up by its node at about the same time.
+const PLACING: Duration = Duration::from_secs(5);
 /// How long a new link may take for all revocations.
 const REVOCATIONS_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -47,6 +51,7 @@ pub(crate) struct LinkApi {
     pub(crate) incarnation: Incarnation,
     pub(crate) links: Arc<Links>,
     pub(crate) owners: Owners,
+    pub(crate) presence: Presence,
     pub(crate) router: Arc<Router>,
     pub(crate) receipts: Arc<Receipts>,
     pub(crate) inspections: Arc<Inspections>,
@@ -124,6 +129,7 @@ impl LinkApi {
         }
         // Here and not where the call is answered: that may be given up in the middle, this never is.
         self.owners.session_up(&link).await;
+        self.presence.session_up(&link).await;
         loop {
             let message = tokio::select! {
                 () = stopping.cancelled() => break,
@@ -142,6 +148,7 @@ impl LinkApi {
         }
         self.links.close(&link);
         self.owners.session_down(link.session()).await;
+        self.presence.session_down(link.session()).await;
         self.receipts.session_down(link.session());
         info!(node = %link.node(), "a node is no longer linked");
     }
@@ -165,12 +172,27 @@ impl LinkApi {
         }
     }
 
-    async fn take(&self, link: &Link, message: open_request::Message) {
+    /// Takes what a node says.
+    pub(crate) async fn take(&self, link: &Link, message: open_request::Message) {
         use open_request::Message;
         match message {
-            Message::Follow(link::Follow { channel }) => match ChannelName::parse(&channel) {
-                Ok(name) if self.router.owns(&name) => self.owners.follow(link.session(), name).await,
+            Message::Follow(link::Follow { channel, position }) => match ChannelName::parse(&channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.owners.follow(link.session(), name, position.map(Into::into)).await;
+                }
                 _ => refuse(link, channel, 0),
+            },
+            Message::Recover(recover) => match ChannelName::parse(&recover.channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.owners.recover(link.session(), name, recover).await;
+                }
+                _ => refuse(link, recover.channel, recover.ticket),
+            },
+            Message::ReadHistory(read) => match ChannelName::parse(&read.channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.owners.read_history(link.session(), name, read).await;
+                }
+                _ => refuse(link, read.channel, read.ticket),
             },
             Message::Unfollow(link::Unfollow { channel }) => {
                 if let Ok(channel) = ChannelName::parse(&channel) {
@@ -181,12 +203,42 @@ impl LinkApi {
             Message::Receipt(link::Receipt { id, written, pending, cut }) => {
                 self.receipts.answer(id, link.session(), Counts { written, pending, cut });
             }
-            Message::CaughtUp(_) => self.owners.caught_up(link.session()).await,
+            Message::CaughtUp(_) => {
+                self.owners.caught_up(link.session()).await;
+                self.presence.caught_up(link.session()).await;
+            }
+            Message::Enter(enter) => self.enter(link, enter).await,
+            Message::Exit(exit) => {
+                if let Some((channel, id)) = wire::exiting(&exit) {
+                    self.presence.exit(link.session(), channel, id).await;
+                }
+            }
+            Message::ReadPresence(read) => match ChannelName::parse(&read.channel) {
+                Ok(name) if self.router.owns(&name) => {
+                    self.presence.read(link.session(), name, read).await;
+                }
+                _ => refuse(link, read.channel, read.ticket),
+            },
+            Message::ConnectionsListed(listed) => self.inspections.listed(link.session(), listed),
             Message::Hello(_) => debug!(node = %link.node(), "a second hello is ignored"),
             Message::Load(load) => link.take_load(load),
             Message::Inspected(inspected) => self.inspections.answer(link.session(), inspected),
             // The node's placement is of use once there are several replicas.
             Message::Placement(_) => {}
+        }
+    }
+
+    /// A connection has become a member of a channel.
+    async fn enter(&self, link: &Link, enter: link::Enter) {
+        let Some((channel, entering)) = wire::entering(enter) else {
+            return debug!(node = %link.node(), "an enter without a member is ignored");
+        };
+        if !self.router.owns(&channel) {
+            return refuse(link, channel.as_str().to_owned(), 0);
+        }
+        // This replica's file says where there is presence; the node's may differ, which is warned of.
+        if self.channels.of(&channel).is_ok_and(|rules| rules.options.has_presence()) {
+            self.presence.enter(link.session(), channel, entering).await;
         }
     }
 
@@ -197,10 +249,15 @@ impl LinkApi {
             (Ok(name), Some(publication)) if self.router.owns(&name) => (name, publication),
             _ => return refuse(link, channel, ticket),
         };
-        let rate_limit = self.channels.of(&name).map_or(0, |rules| rules.options.publication_rate_limit);
-        let publish = Publish { channel: name, publication, exclude: Vec::new(), receipt: None, rate_limit };
-        self.router.count_unreachable();
-        let placing = self.owners.publish_from_link(publish).await;
+        let mut publish = Publish { publication, ..Publish::to(name) };
+        if let Ok(rules) = self.channels.of(&publish.channel) {
+            publish.rate_limit = rules.options.publication_rate_limit;
+            publish.keep.stored = rules.options.has_history();
+        }
+        if !publish.keep.stored {
+            self.router.count_unreachable();
+        }
+        let placing = self.owners.publish_from_link(publish, Instant::now() + PLACING).await;
         let link = link.clone();
         self.tasks.spawn("client publish", async move {
             let error = match placing.await {

@@ -29,12 +29,24 @@ impl Weighed for Outgoing {
             open_response::Message::Deliver(deliver) => deliver.weight(),
             open_response::Message::DeliverConnection(deliver) => deliver.data.len(),
             open_response::Message::Act(act) => act.weight(),
+            open_response::Message::Joined(link::Joined { channel, member })
+            | open_response::Message::Left(link::Left { channel, member }) => {
+                channel.len() + member.as_ref().map_or(0, Weight::weight)
+            }
+            open_response::Message::PresenceRead(read) => read.members.iter().map(Weight::weight).sum(),
             open_response::Message::Revocations(some) => {
                 some.revocations.iter().map(|one| FLAT + one.user.len()).sum()
             }
+            open_response::Message::Recovered(recovered) => weight_of_all(&recovered.publications),
+            open_response::Message::HistoryRead(read) => weight_of_all(&read.publications),
             _ => 0,
         }
     }
+}
+
+fn weight_of_all(publications: &[link::Publication]) -> usize {
+    const FLAT: usize = 128;
+    publications.iter().map(|publication| FLAT + publication.weight()).sum()
 }
 
 /// About how many bytes a message of the link holds on to.
@@ -56,6 +68,14 @@ impl Weight for link::Act {
             Some(link::act::Action::Refresh(_)) | None => 0,
         };
         named + said + self.exclude.len() * PER_EXCLUDED
+    }
+}
+
+impl Weight for link::Member {
+    fn weight(&self) -> usize {
+        // The id, and what surrounds the fields.
+        const FLAT: usize = 40;
+        FLAT + self.user.len() + self.info.len() + self.channel_info.len()
     }
 }
 
@@ -95,6 +115,11 @@ impl Link {
 
     pub(crate) fn node(&self) -> &MemberId {
         &self.0.node
+    }
+
+    /// The start of the node that it leads to.
+    pub(crate) fn incarnation(&self) -> Incarnation {
+        self.0.incarnation
     }
 
     /// Queues a message for the node. A link that is full is cut, never thinned: the node dials again.

@@ -15,7 +15,29 @@ pub(crate) struct Metrics {
     pub(crate) link_cuts: Counter,
     pub(crate) link_lost: Counter,
     pub(crate) namespace_mismatches: Counter,
+    pub(crate) presence_members: Gauge,
+    pub(crate) history: HistoryMetrics,
     pub(crate) api: ApiMetrics,
+}
+
+/// What owners count of the history.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct HistoryMetrics {
+    pub(crate) stored: Counter,
+    pub(crate) errors: Counter,
+    pub(crate) bytes: Gauge,
+    pub(crate) complete: Counter,
+    pub(crate) incomplete: Counter,
+    pub(crate) saved_reads: Counter,
+    pub(crate) redis: RedisMetrics,
+}
+
+/// What a history in Redis counts.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct RedisMetrics {
+    pub(crate) is_connected: Gauge,
+    pub(crate) connects: Counter,
+    pub(crate) failures: Counter,
 }
 
 /// What the public API counts.
@@ -61,7 +83,65 @@ impl Metrics {
             "Nodes that dialled with other namespace options than this replica's",
             self.namespace_mismatches.clone(),
         );
+        control.register(
+            "presence_members",
+            "Connections in channels with presence, users' personal channels among them",
+            self.presence_members.clone(),
+        );
+        self.history.register(control);
         self.api.register(control);
+    }
+}
+
+impl HistoryMetrics {
+    fn register(&self, control: &mut Registry) {
+        control.register(
+            "stored_publications",
+            "Publications that have got a place in a history",
+            self.stored.clone(),
+        );
+        control.register(
+            "history_errors",
+            "What the history could not do: not available, too slow, or owned by another replica",
+            self.errors.clone(),
+        );
+        control.register("history_bytes", "What the history keeps in this process", self.bytes.clone());
+        control.register(
+            "complete_recoveries",
+            "Recoveries that were given all that was missed",
+            self.complete.clone(),
+        );
+        control.register(
+            "incomplete_recoveries",
+            "Recoveries that could not be given all that was missed",
+            self.incomplete.clone(),
+        );
+        control.register(
+            "recoveries_without_reading",
+            "Recoveries answered with what was read for another one a moment before",
+            self.saved_reads.clone(),
+        );
+        self.redis.register(control);
+    }
+}
+
+impl RedisMetrics {
+    fn register(&self, control: &mut Registry) {
+        control.register(
+            "redis_connected",
+            "Whether the history in Redis can be reached: 1 or 0, and 0 without one",
+            self.is_connected.clone(),
+        );
+        control.register(
+            "redis_connects",
+            "Connections made to the history in Redis, the first one and those after it was lost",
+            self.connects.clone(),
+        );
+        control.register(
+            "redis_failures",
+            "Calls of the history in Redis that failed, as it could not be reached or was in trouble",
+            self.failures.clone(),
+        );
     }
 }
 

@@ -1,199 +1,326 @@
 //! The channels of one owner task, as a plain state machine: who follows what, and who gets a publication.
 
-use std::collections::{BTreeMap, HashMap};
+mod answers;
+mod keys;
+mod list;
+mod recent;
+pub(crate) mod request;
+mod sessions;
+mod stream;
+mod turn;
 
-use fanfare_cluster::channel::ChannelName;
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_cluster::member::MemberId;
+use fanfare_proto::link;
 use smallvec::SmallVec;
 
-/// One node's link session at this replica. Never reused while the process lives.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct SessionId(pub(crate) u64);
+use crate::history::HistoryError;
+use request::{Act, Action, Asker, Done, Question, Queued, Reply};
+pub(crate) use sessions::{Reach, SessionId};
+use stream::{Stream, Wish};
+use turn::{Shared, Turn};
 
-/// What a session that has not caught up yet may be sent of channels that it does not follow (yet).
-const CATCHING_UP_BYTES: usize = 1 << 20;
+/// The shortest and the longest pause before a history that was away is asked again.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(2));
+/// Channels that ask it at once then.
+const RETRIED_AT_ONCE: usize = 4_096;
+/// How often channels with publications look whether others have written to their streams.
+const SWEEP: Duration = Duration::from_secs(30);
 
 type Followers = SmallVec<[SessionId; 2]>;
 
-/// Who gets a publication, and whose part is uncertain.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(crate) struct Reach {
-    /// The sessions that get it. Nobody else may hold subscribers but the nodes in `catching_up`.
-    pub(crate) sessions: SmallVec<[SessionId; 4]>,
-    /// How many of the sessions follow the channel; the others get it only because they are catching up.
-    pub(crate) following: usize,
-    /// Nodes that have not announced all they follow.
-    pub(crate) catching_up: Vec<MemberId>,
-    /// Sessions that would have got it on suspicion, but have used up what they may be sent that way.
-    pub(crate) withheld: usize,
-}
-
-#[derive(Debug)]
-struct Session {
-    node: MemberId,
-    caught_up: bool,
-    budget: usize,
-}
-
 /// A share of the replica's channels.
 ///
-/// A channel exists here while somebody follows it and costs nothing otherwise.
-#[derive(Debug, Default)]
+/// A channel exists here while somebody follows it or something waits, and costs nothing otherwise.
+#[derive(Debug)]
 pub(crate) struct Owner {
-    channels: HashMap<ChannelName, Followers, foldhash::fast::RandomState>,
-    sessions: BTreeMap<SessionId, Session>,
+    channels: HashMap<ChannelName, Channel, foldhash::fast::RandomState>,
+    shared: Shared,
+    /// When the history is asked again for those that are late, and how long the pause was.
+    retry: Option<(Instant, Duration)>,
+    sweep_at: Option<Instant>,
+}
+
+#[derive(Debug, Default)]
+struct Channel {
+    followers: Followers,
+    /// Only in channels with history.
+    stream: Option<Box<Stream>>,
+}
+
+impl Channel {
+    fn is_busy(&self) -> bool {
+        self.stream.as_ref().is_some_and(|stream| stream.is_busy())
+    }
+
+    fn is_idle(&self) -> bool {
+        self.followers.is_empty() && self.stream.as_ref().is_none_or(|stream| stream.is_idle())
+    }
 }
 
 impl Owner {
+    /// Remembers keys of publications that are not stored for so long. With `sweeps` it looks whether others have
+    /// written to streams.
+    pub(crate) fn new(keys: Duration, sweeps: bool) -> Self {
+        let shared = Shared::new(keys, sweeps);
+        Self { channels: HashMap::default(), shared, retry: None, sweep_at: None }
+    }
+
     /// A node has a new link session. Until [`caught_up`](Self::caught_up) it may follow more than is known.
     pub(crate) fn session_up(&mut self, id: SessionId, node: MemberId) {
-        self.sessions.insert(id, Session { node, caught_up: false, budget: CATCHING_UP_BYTES });
+        self.shared.sessions.up(id, node);
     }
 
     /// A link session has ended: it follows nothing any more.
-    pub(crate) fn session_down(&mut self, id: SessionId) {
-        if self.sessions.remove(&id).is_some() {
-            self.channels.retain(|_, followers| {
-                followers.retain(|follower| *follower != id);
-                !followers.is_empty()
-            });
+    pub(crate) fn session_down(&mut self, id: SessionId, now: Instant) {
+        if !self.shared.sessions.down(id) {
+            return;
         }
-    }
-
-    /// The session follows the channel from now on. Returns whether to tell it so: a session that has
-    /// ended meanwhile is not told.
-    pub(crate) fn follow(&mut self, id: SessionId, channel: ChannelName) -> bool {
-        if !self.sessions.contains_key(&id) {
-            return false;
-        }
-        let followers = self.channels.entry(channel).or_default();
-        if !followers.contains(&id) {
-            followers.push(id);
-        }
-        true
-    }
-
-    /// The session does not follow the channel any more.
-    pub(crate) fn unfollow(&mut self, id: SessionId, channel: &ChannelName) {
-        if let Some(followers) = self.channels.get_mut(channel) {
-            followers.retain(|follower| *follower != id);
-            if followers.is_empty() {
-                self.channels.remove(channel);
+        let shared = &mut self.shared;
+        self.channels.retain(|name, channel| {
+            let mut turn = Turn { name, followers: &mut channel.followers, shared, now };
+            turn.remove_follower(id);
+            if let Some(stream) = &mut channel.stream {
+                stream.forget(id, true, &mut turn);
             }
-        }
+            let is_idle = channel.is_idle();
+            if is_idle && let Some(stream) = &mut channel.stream {
+                shared.room += stream.drop_recent();
+            }
+            !is_idle
+        });
     }
 
     /// The session has announced all it follows.
     pub(crate) fn caught_up(&mut self, id: SessionId) {
-        if let Some(session) = self.sessions.get_mut(&id) {
-            session.caught_up = true;
+        self.shared.sessions.caught_up(id);
+    }
+
+    /// The session wants to follow the channel, and has seen it up to a position. If the channel has history it
+    /// follows from the moment at which the stream's end is known. A session that has ended meanwhile is not told.
+    pub(crate) fn follow(
+        &mut self,
+        id: SessionId,
+        channel: &ChannelName,
+        position: Option<StreamPosition>,
+        has_history: bool,
+        now: Instant,
+    ) {
+        if !self.shared.sessions.contains(id) {
+            return;
+        }
+        if has_history {
+            let wish = Wish::Follow(id, position.unwrap_or_default());
+            return self.with_stream(channel, now, |stream, turn| stream.take(wish, turn));
+        }
+        self.with_channel(channel, now, |_, turn| {
+            turn.add_follower(id);
+            turn.say_following(id, None);
+        });
+    }
+
+    /// The session does not follow the channel any more.
+    pub(crate) fn unfollow(&mut self, id: SessionId, channel: &ChannelName, now: Instant) {
+        if self.channels.contains_key(channel) {
+            self.with_channel(channel, now, |stream, turn| {
+                turn.remove_follower(id);
+                if let Some(stream) = stream {
+                    stream.forget(id, false, turn);
+                }
+            });
         }
     }
 
-    /// Who gets a publication of `bytes` in the channel. The order of calls is the channel's order.
-    pub(crate) fn publish(&mut self, channel: &ChannelName, bytes: usize) -> Reach {
-        let mut reach = Reach::default();
-        if let Some(followers) = self.channels.get(channel) {
-            reach.sessions.extend_from_slice(followers);
-            reach.following = followers.len();
+    /// A publication. The order of calls is the channel's order.
+    pub(crate) fn publish(&mut self, queued: Queued, now: Instant) {
+        let name = queued.publish.channel.clone();
+        if queued.publish.keep.stored {
+            return self
+                .with_stream(&name, now, |stream, turn| stream.take(Wish::Publish(queued.into()), turn));
         }
-        for (id, session) in self.sessions.iter_mut().filter(|(_, session)| !session.caught_up) {
-            reach.catching_up.push(session.node.clone());
-            if reach.sessions[..reach.following].contains(id) {
-                continue;
+        match self.channels.get_mut(&name) {
+            Some(channel) if channel.is_busy() => {
+                self.with_stream(&name, now, |stream, turn| stream.take(Wish::Publish(queued.into()), turn));
             }
-            match session.budget.checked_sub(bytes) {
-                Some(left) => {
-                    session.budget = left;
-                    reach.sessions.push(*id);
-                }
-                None => reach.withheld += 1,
+            Some(Channel { followers, .. }) => {
+                Turn { name: &name, followers, shared: &mut self.shared, now }.deliver_unstored(queued);
+            }
+            None => {
+                let (followers, shared) = (&mut Followers::new(), &mut self.shared);
+                Turn { name: &name, followers, shared, now }.deliver_unstored(queued);
             }
         }
-        reach
+    }
+
+    /// An operation on the members of a personal channel, in order with its publications.
+    pub(crate) fn act(&mut self, act: Act, reply: Reply, now: Instant) {
+        let name = act.channel.clone();
+        self.with_channel(&name, now, |stream, turn| match stream {
+            Some(stream) => stream.take(Wish::Act(act.into(), reply), turn),
+            None => turn.deliver_act(act, reply),
+        });
+    }
+
+    /// A subscription wants what it has missed.
+    pub(crate) fn recover(
+        &mut self,
+        id: SessionId,
+        channel: &ChannelName,
+        recover: link::Recover,
+        now: Instant,
+    ) {
+        let wish = Wish::Recover(id, recover);
+        self.with_stream(channel, now, |stream, turn| stream.take(wish, turn));
+    }
+
+    /// Somebody reads the history.
+    pub(crate) fn read(&mut self, asker: Asker, channel: &ChannelName, question: Question, now: Instant) {
+        let wish = Wish::Read(asker, question);
+        self.with_stream(channel, now, |stream, turn| stream.take(wish, turn));
+    }
+
+    /// A backend removes the history.
+    pub(crate) fn remove(&mut self, channel: &ChannelName, reply: Reply, now: Instant) {
+        self.with_stream(channel, now, |stream, turn| stream.take(Wish::Remove(reply), turn));
+    }
+
+    /// The history has done what a channel wanted, or not.
+    pub(crate) fn finished(
+        &mut self,
+        channel: &ChannelName,
+        result: Result<Done, HistoryError>,
+        now: Instant,
+    ) {
+        let is_away = matches!(result, Err(HistoryError::Unavailable(_)));
+        self.with_stream(channel, now, |stream, turn| stream.finished(result, turn));
+        let has_traffic = self.shared.active.as_ref().is_some_and(|active| !active.is_empty());
+        if has_traffic && self.sweep_at.is_none() {
+            self.sweep_at = Some(now + SWEEP);
+        }
+        if self.shared.late.is_empty() {
+            return self.retry = None;
+        }
+        self.retry = match self.retry {
+            None => Some((now + PAUSE.0, PAUSE.0)),
+            // It is back: those that are late need not wait longer.
+            Some((at, _)) if !is_away => Some((at.min(now + PAUSE.0), PAUSE.0)),
+            waiting => waiting,
+        };
+    }
+
+    /// What is to be done next.
+    pub(crate) fn next_action(&mut self) -> Option<Action> {
+        self.shared.actions.pop_front()
+    }
+
+    /// When [`tick`](Self::tick) has something to do.
+    pub(crate) fn next_tick(&self) -> Option<Instant> {
+        let retry = self.retry.map(|(at, _)| at);
+        let recent = self.shared.recents.front().map(|(until, _)| *until);
+        [retry, recent, self.sweep_at].into_iter().flatten().min()
+    }
+
+    /// Does what is due. Channels have their turns in the order of their names, so that the same happens again when the
+    /// same is done again.
+    pub(crate) fn tick(&mut self, now: Instant) {
+        while let Some((_, name)) = self.shared.recents.pop_front_if(|(until, _)| *until <= now) {
+            if let Some(Channel { stream: Some(stream), .. }) = self.channels.get_mut(&name) {
+                self.shared.room += stream.drop_old_recent(now);
+            }
+        }
+        if let Some((_, pause)) = self.retry.take_if(|(at, _)| *at <= now) {
+            let mut some: Vec<_> = self.shared.late.iter().take(RETRIED_AT_ONCE).cloned().collect();
+            some.sort_unstable();
+            let pause = (pause * 2).min(PAUSE.1);
+            self.retry = Some((now + pause, pause));
+            for name in some {
+                self.shared.late.remove(&name);
+                self.look_again(&name, now);
+            }
+        }
+        if self.sweep_at.take_if(|at| *at <= now).is_some() {
+            let active = self.shared.active.as_mut().map(std::mem::take).unwrap_or_default();
+            let mut active: Vec<_> = active.into_iter().collect();
+            active.sort_unstable();
+            for name in active {
+                self.look_again(&name, now);
+            }
+        }
     }
 
     /// How many channels are followed.
-    pub(crate) fn channel_count(&self) -> usize {
-        self.channels.len()
+    pub(crate) fn followed(&self) -> usize {
+        self.shared.followed
+    }
+
+    /// How many recoveries needed no reading since the last call.
+    pub(crate) fn take_saved_reads(&mut self) -> u64 {
+        std::mem::take(&mut self.shared.saved_reads)
+    }
+
+    fn look_again(&mut self, name: &ChannelName, now: Instant) {
+        if self.channels.contains_key(name) {
+            self.with_stream(name, now, Stream::retry);
+        }
+    }
+
+    fn with_stream(
+        &mut self,
+        name: &ChannelName,
+        now: Instant,
+        act: impl FnOnce(&mut Stream, &mut Turn<'_>),
+    ) {
+        if self.channels.get(name).is_none_or(|channel| channel.stream.is_none()) {
+            self.channels.entry(name.clone()).or_default().stream = Some(Box::default());
+        }
+        self.with_channel(name, now, |stream, turn| {
+            if let Some(stream) = stream {
+                act(stream, turn);
+            }
+        });
+    }
+
+    /// A turn of the channel, which is forgotten if nothing is left of it.
+    fn with_channel(
+        &mut self,
+        name: &ChannelName,
+        now: Instant,
+        act: impl FnOnce(Option<&mut Stream>, &mut Turn<'_>),
+    ) {
+        let channel = match self.channels.get_mut(name) {
+            Some(channel) => channel,
+            None => self.channels.entry(name.clone()).or_default(),
+        };
+        let followers = &mut channel.followers;
+        let mut turn = Turn { name, followers, shared: &mut self.shared, now };
+        act(channel.stream.as_deref_mut(), &mut turn);
+        if channel.is_idle() {
+            if let Some(stream) = &mut channel.stream {
+                self.shared.room += stream.drop_recent();
+            }
+            self.channels.remove(name);
+        }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
+#[path = "owner_tests.rs"]
+mod tests;
 
-    const A: SessionId = SessionId(1);
-    const B: SessionId = SessionId(2);
+#[cfg(test)]
+mod desk;
 
-    fn channel(name: &str) -> ChannelName {
-        ChannelName::parse(name).unwrap()
-    }
+#[cfg(test)]
+#[path = "owner/stream_tests.rs"]
+mod stream_tests;
 
-    fn node(id: &str) -> MemberId {
-        id.parse().unwrap()
-    }
+#[cfg(test)]
+#[path = "owner/recovery_tests.rs"]
+mod recovery_tests;
 
-    fn owner_with_two_caught_up_sessions() -> Owner {
-        let mut owner = Owner::default();
-        owner.session_up(A, node("a"));
-        owner.session_up(B, node("b"));
-        owner.caught_up(A);
-        owner.caught_up(B);
-        owner
-    }
-
-    #[test]
-    fn a_publication_reaches_those_who_follow() {
-        let mut owner = owner_with_two_caught_up_sessions();
-        assert!(owner.follow(A, channel("news")));
-        assert!(owner.follow(A, channel("news")), "following twice is following");
-        let reach = owner.publish(&channel("news"), 1);
-        assert_eq!((reach.sessions.as_slice(), reach.following), ([A].as_slice(), 1));
-        assert!(owner.publish(&channel("sport"), 1).sessions.is_empty());
-        owner.unfollow(A, &channel("news"));
-        assert_eq!(owner.publish(&channel("news"), 1), Reach::default());
-        assert_eq!(owner.channel_count(), 0);
-    }
-
-    // A node restarts within moments; 200,000 follows are in transit when a user is pushed to. Without
-    // the flood the answer would be "0 connections" and the message lost (interleaving 3).
-    #[test]
-    fn a_session_that_catches_up_gets_everything_and_is_named() {
-        let mut owner = owner_with_two_caught_up_sessions();
-        owner.follow(A, channel("news"));
-        let late = SessionId(3);
-        owner.session_up(late, node("late"));
-        let reach = owner.publish(&channel("news"), 1);
-        assert_eq!(reach.sessions.as_slice(), [A, late]);
-        assert_eq!((reach.following, reach.catching_up), (1, vec![node("late")]));
-        owner.caught_up(late);
-        assert_eq!(owner.publish(&channel("news"), 1).sessions.as_slice(), [A]);
-    }
-
-    #[test]
-    fn what_a_catching_up_session_is_sent_on_suspicion_is_bounded_and_counted() {
-        let mut owner = Owner::default();
-        owner.session_up(A, node("a"));
-        assert_eq!(owner.publish(&channel("news"), CATCHING_UP_BYTES).sessions.as_slice(), [A]);
-        let reach = owner.publish(&channel("news"), 1);
-        assert_eq!((reach.sessions.len(), reach.withheld), (0, 1));
-        owner.follow(A, channel("news"));
-        assert_eq!(
-            owner.publish(&channel("news"), 1).sessions.as_slice(),
-            [A],
-            "what it follows is not suspicion"
-        );
-    }
-
-    #[test]
-    fn an_ended_session_follows_nothing_and_cannot_come_back() {
-        let mut owner = owner_with_two_caught_up_sessions();
-        owner.follow(A, channel("news"));
-        owner.follow(B, channel("news"));
-        owner.session_down(A);
-        assert!(!owner.follow(A, channel("news")), "a late follow of an ended session");
-        owner.caught_up(A);
-        assert_eq!(owner.publish(&channel("news"), 1).sessions.as_slice(), [B]);
-    }
-}
+#[cfg(test)]
+#[path = "owner/interleavings_tests.rs"]
+mod interleavings_tests;

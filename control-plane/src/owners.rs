@@ -1,61 +1,91 @@
-//! The tasks that own channels: each takes what comes for its share of them, one after the other.
+//! The way to the tasks that own channels: each takes what comes for its share of them, one after the other.
 
-use std::collections::HashMap;
+mod driver;
+mod stepped;
+
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
+use std::time::Duration;
 
-use bytes::Bytes;
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, Namespaces, StreamPosition};
 use fanfare_cluster::member::MemberId;
+use fanfare_cluster::registry::MembershipWatch;
 use fanfare_cluster::tasks::Tasks;
-use fanfare_proto::link::{self, open_response};
+use fanfare_proto::link;
 use smallvec::SmallVec;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::config::HistoryConfig;
+use crate::history::{History, Page};
 use crate::links::{Link, Weight as _};
 use crate::metrics::Metrics;
-use crate::owner::{Owner, Reach, SessionId};
-use crate::rate::Rates;
+use crate::owner::SessionId;
+use crate::owner::request::Question;
+pub(crate) use crate::owner::request::{Act, Publish, Settled};
 use crate::refusal::Refusal;
+pub(crate) use stepped::SteppedOwner;
 
 /// What may wait for one owner task before pushes are told to come again.
 const MAILBOX: usize = 4096;
-/// What an owner takes out of its mailbox at once.
-const BATCH: usize = 256;
+/// How long an owner may take to list channels.
+const LISTING: Duration = Duration::from_secs(5);
 /// What each thing in a mailbox takes beside its content, in bytes.
 const FLAT: usize = 256;
 
-/// A publication on its way to a channel.
-#[derive(Debug)]
-pub(crate) struct Publish {
-    pub(crate) channel: ChannelName,
-    pub(crate) publication: link::Publication,
-    pub(crate) exclude: Vec<Bytes>,
-    /// The receipt's number and the milliseconds that nodes may take for it, if somebody waits.
-    pub(crate) receipt: Option<(u64, u32)>,
-    /// Publications per second that the channel takes; 0 if as many as come.
-    pub(crate) rate_limit: u32,
+/// What owner tasks are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct OwnersSetup {
+    pub(crate) count: usize,
+    /// What a link holds, in bytes.
+    pub(crate) link_bytes: usize,
+    pub(crate) history: Arc<dyn History>,
+    pub(crate) settings: HistoryConfig,
+    pub(crate) channels: Arc<Namespaces>,
+    pub(crate) membership: MembershipWatch,
+    pub(crate) metrics: Metrics,
+}
+
+#[cfg(test)]
+impl OwnersSetup {
+    /// One owner task with a history in memory, for channels of this configuration.
+    pub(crate) fn in_memory(link_bytes: usize, channels: Namespaces) -> Self {
+        use fanfare_cluster::registry::Registry as _;
+        Self {
+            count: 1,
+            link_bytes,
+            history: Arc::new(crate::history::MemoryHistory::new(1 << 20)),
+            settings: HistoryConfig::default(),
+            channels: Arc::new(channels),
+            membership: fanfare_cluster::registry::MemoryRegistry::default().watch(),
+            metrics: Metrics::default(),
+        }
+    }
 }
 
 /// Publications of one caller that go to one owner task together.
 #[derive(Debug, Default)]
 pub(crate) struct Batch(pub(crate) Vec<Publish>);
 
-/// An operation on the members of a personal channel, in order with what is published there.
-#[derive(Debug)]
-pub(crate) struct Act {
-    pub(crate) channel: ChannelName,
-    pub(crate) act: link::Act,
+/// Which channels shall be listed.
+#[derive(Clone, Debug)]
+pub(crate) struct ChannelsWanted {
+    pub(crate) after: Option<ChannelName>,
+    pub(crate) prefix: String,
+    pub(crate) most: usize,
 }
 
-/// A publication has its place and is on its way to nodes.
+/// A publication has its place and is on its way to nodes, or needs none.
 #[derive(Debug, Default)]
 pub(crate) struct Placed {
     /// The links that it was sent on.
     pub(crate) links: SmallVec<[Link; 4]>,
     /// Nodes that have not announced all they follow.
     pub(crate) catching_up: Vec<MemberId>,
+    /// Its place in the channel's stream, if it was stored.
+    pub(crate) position: Option<StreamPosition>,
+    /// Why it was not sent, though nothing is wrong.
+    pub(crate) settled: Option<Settled>,
 }
 
 /// What an owner says of a publication.
@@ -65,21 +95,26 @@ pub(crate) type Placing = Result<Placed, Refusal>;
 enum Mail {
     SessionUp(Link),
     SessionDown(SessionId),
-    Follow(SessionId, ChannelName),
+    Follow(SessionId, ChannelName, Option<StreamPosition>),
     Unfollow(SessionId, ChannelName),
     CaughtUp(SessionId),
-    Publish(Box<Carried<Publish, Placing>>),
+    Recover(SessionId, ChannelName, link::Recover),
+    ReadHistory(SessionId, ChannelName, link::ReadHistory),
     /// With the time after which it must not be published any more: its caller was told so.
+    Publish(Box<Carried<Publish, Placing>>, Instant),
     Batch(Box<Carried<Batch, Vec<Placing>>>, Instant),
     Act(Box<Carried<Act, Placing>>),
+    Read(Box<Carried<(ChannelName, Question), Result<Page, Refusal>>>),
+    Remove(Box<Carried<ChannelName, Result<StreamPosition, Refusal>>>),
+    List(ChannelsWanted, oneshot::Sender<Vec<(ChannelName, usize)>>),
 }
 
-/// Something on its way to its owner, with the room that it takes there.
+/// Something on its way to its owner, with the room that it takes there until it is answered.
 #[derive(Debug)]
 struct Carried<T, A> {
     content: T,
     answer: oneshot::Sender<A>,
-    _room: OwnedSemaphorePermit,
+    room: OwnedSemaphorePermit,
 }
 
 /// The way to the owner tasks; cheap to clone.
@@ -94,45 +129,55 @@ pub(crate) struct Owners {
 }
 
 impl Owners {
-    /// Starts `count` owner tasks for links that hold so many bytes.
-    pub(crate) fn start(count: usize, link_bytes: usize, metrics: &Metrics, tasks: &Tasks) -> Self {
-        let start_one = |_| {
-            // queue: owner mailbox
-            let (sender, mailbox) = mpsc::channel(MAILBOX);
-            tasks.spawn("channel owner", run(mailbox, metrics.clone(), tasks.stopping()));
-            sender
-        };
-        let room_bytes = link_bytes / 2;
-        // queue: publications on their way to owners
-        let room = Arc::new(Semaphore::new(room_bytes));
-        let mailboxes = (0..count.max(1)).map(start_one).collect();
-        Self { mailboxes, room, room_bytes, hasher: Default::default() }
+    /// Starts the owner tasks.
+    pub(crate) fn start(setup: &OwnersSetup, tasks: &Tasks) -> Self {
+        let (owners, mailboxes) = Self::new(setup);
+        for mailbox in mailboxes {
+            tasks.spawn("channel owner", driver::run(mailbox, setup.clone(), tasks.stopping()));
+        }
+        owners
     }
 
-    /// Hands a publication to the channel's owner task. One that its caller gives up before it has its place
-    /// is not published: the caller may try it again.
+    /// The way to owner tasks, and the mailbox of each.
+    fn new(setup: &OwnersSetup) -> (Self, Vec<mpsc::Receiver<Mail>>) {
+        // queue: owner mailbox
+        let boxes = (0..setup.count.max(1)).map(|_| mpsc::channel(MAILBOX));
+        let (senders, mailboxes): (Vec<_>, Vec<_>) = boxes.unzip();
+        let room_bytes = setup.link_bytes / 2;
+        // queue: publications on their way to owners
+        let room = Arc::new(Semaphore::new(room_bytes));
+        (Self { mailboxes: senders.into(), room, room_bytes, hasher: Default::default() }, mailboxes)
+    }
+
+    /// Hands a publication to the channel's owner task. One that its caller gives up before its turn comes is not
+    /// published, nor one whose turn comes after `until`: the caller may try it again.
     ///
     /// # Errors
     /// [`Refusal::Busy`] if too much waits there.
-    pub(crate) fn publish(&self, publish: Publish) -> Result<oneshot::Receiver<Placing>, Refusal> {
-        let room = self.room_now(publish.weight())?;
+    pub(crate) fn publish(
+        &self,
+        publish: Publish,
+        until: Instant,
+    ) -> Result<oneshot::Receiver<Placing>, Refusal> {
         let mailbox = &self.mailboxes[self.index(&publish.channel)];
-        let (answer, placing) = oneshot::channel();
-        let mail = Mail::Publish(Box::new(Carried { content: publish, answer, _room: room }));
-        mailbox.try_send(mail).map_err(|_| Refusal::Busy)?;
-        Ok(placing)
+        let weight = publish.weight();
+        self.try_send(mailbox, weight, publish, |carried| Mail::Publish(carried, until))
     }
 
     /// Hands a client's publication to the channel's owner task, and waits while too much waits there: the
     /// link it came on stops reading meanwhile.
-    pub(crate) async fn publish_from_link(&self, publish: Publish) -> oneshot::Receiver<Placing> {
+    pub(crate) async fn publish_from_link(
+        &self,
+        publish: Publish,
+        until: Instant,
+    ) -> oneshot::Receiver<Placing> {
         let (answer, placing) = oneshot::channel();
         // Room and owner are gone only when the process ends, and then nobody needs the answer.
         let permits = self.permits(publish.weight());
         let Ok(room) = self.room.clone().acquire_many_owned(permits).await else { return placing };
         let mailbox = &self.mailboxes[self.index(&publish.channel)];
-        let _ =
-            mailbox.send(Mail::Publish(Box::new(Carried { content: publish, answer, _room: room }))).await;
+        let carried = Box::new(Carried { content: publish, answer, room });
+        let _ = mailbox.send(Mail::Publish(carried, until)).await;
         placing
     }
 
@@ -152,7 +197,7 @@ impl Owners {
         let hand_over = async {
             let room = self.room.clone().acquire_many_owned(self.permits(weight)).await.ok()?;
             let (answer, placing) = oneshot::channel();
-            let carried = Box::new(Carried { content: batch, answer, _room: room });
+            let carried = Box::new(Carried { content: batch, answer, room });
             self.mailboxes[owner].send(Mail::Batch(carried, until)).await.ok()?;
             Some(placing)
         };
@@ -167,12 +212,56 @@ impl Owners {
     /// # Errors
     /// [`Refusal::Busy`] if too much waits there.
     pub(crate) fn act(&self, act: Act) -> Result<oneshot::Receiver<Placing>, Refusal> {
-        let room = self.room_now(FLAT + act.act.weight())?;
         let mailbox = &self.mailboxes[self.index(&act.channel)];
-        let (answer, placing) = oneshot::channel();
-        let mail = Mail::Act(Box::new(Carried { content: act, answer, _room: room }));
-        mailbox.try_send(mail).map_err(|_| Refusal::Busy)?;
-        Ok(placing)
+        self.try_send(mailbox, FLAT + act.act.weight(), act, Mail::Act)
+    }
+
+    /// Asks the channel's owner task for a part of the history.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if too much waits there.
+    pub(crate) fn read(
+        &self,
+        channel: ChannelName,
+        question: Question,
+    ) -> Result<oneshot::Receiver<Result<Page, Refusal>>, Refusal> {
+        let mailbox = &self.mailboxes[self.index(&channel)];
+        self.try_send(mailbox, FLAT, (channel, question), Mail::Read)
+    }
+
+    /// Lets the channel's owner task remove the history.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if too much waits there.
+    pub(crate) fn remove(
+        &self,
+        channel: ChannelName,
+    ) -> Result<oneshot::Receiver<Result<StreamPosition, Refusal>>, Refusal> {
+        let mailbox = &self.mailboxes[self.index(&channel)];
+        self.try_send(mailbox, FLAT, channel, Mail::Remove)
+    }
+
+    /// Lists channels in the order of their names, with how many nodes follow each.
+    ///
+    /// # Errors
+    /// [`Refusal::Busy`] if owners have too much to do.
+    pub(crate) async fn list(&self, wanted: ChannelsWanted) -> Result<Vec<(ChannelName, usize)>, Refusal> {
+        let mut answers = Vec::new();
+        for mailbox in self.mailboxes.iter() {
+            let (sender, answer) = oneshot::channel();
+            mailbox.try_send(Mail::List(wanted.clone(), sender)).map_err(|_| Refusal::Busy)?;
+            answers.push(answer);
+        }
+        let mut listed = Vec::new();
+        for answer in answers {
+            match tokio::time::timeout(LISTING, answer).await {
+                Ok(Ok(some)) => listed.extend(some),
+                _ => return Err(Refusal::Busy),
+            }
+        }
+        listed.sort();
+        listed.truncate(wanted.most);
+        Ok(listed)
     }
 
     /// How many owner tasks there are.
@@ -199,9 +288,15 @@ impl Owners {
         self.tell_all(|| Mail::CaughtUp(session)).await;
     }
 
-    pub(crate) async fn follow(&self, session: SessionId, channel: ChannelName) {
+    pub(crate) async fn follow(
+        &self,
+        session: SessionId,
+        channel: ChannelName,
+        position: Option<StreamPosition>,
+    ) {
         let mailbox = &self.mailboxes[self.index(&channel)];
-        let _ = mailbox.send(Mail::Follow(session, channel)).await;
+        // As above: a closed mailbox means that the process ends.
+        let _ = mailbox.send(Mail::Follow(session, channel, position)).await;
     }
 
     pub(crate) async fn unfollow(&self, session: SessionId, channel: ChannelName) {
@@ -209,15 +304,40 @@ impl Owners {
         let _ = mailbox.send(Mail::Unfollow(session, channel)).await;
     }
 
+    pub(crate) async fn recover(&self, session: SessionId, channel: ChannelName, recover: link::Recover) {
+        let mailbox = &self.mailboxes[self.index(&channel)];
+        let _ = mailbox.send(Mail::Recover(session, channel, recover)).await;
+    }
+
+    pub(crate) async fn read_history(
+        &self,
+        session: SessionId,
+        channel: ChannelName,
+        read: link::ReadHistory,
+    ) {
+        let mailbox = &self.mailboxes[self.index(&channel)];
+        let _ = mailbox.send(Mail::ReadHistory(session, channel, read)).await;
+    }
+
     async fn tell_all(&self, mail: impl Fn() -> Mail) {
         for mailbox in self.mailboxes.iter() {
-            // As above: a closed mailbox means that the process ends.
             let _ = mailbox.send(mail()).await;
         }
     }
 
-    fn room_now(&self, weight: usize) -> Result<OwnedSemaphorePermit, Refusal> {
-        self.room.clone().try_acquire_many_owned(self.permits(weight)).map_err(|_| Refusal::Busy)
+    fn try_send<T, A>(
+        &self,
+        mailbox: &mpsc::Sender<Mail>,
+        weight: usize,
+        content: T,
+        mail: impl FnOnce(Box<Carried<T, A>>) -> Mail,
+    ) -> Result<oneshot::Receiver<A>, Refusal> {
+        let room = self.room.clone().try_acquire_many_owned(self.permits(weight));
+        let room = room.map_err(|_| Refusal::Busy)?;
+        let (answer, placing) = oneshot::channel();
+        let carried = Box::new(Carried { content, answer, room });
+        mailbox.try_send(mail(carried)).map_err(|_| Refusal::Busy)?;
+        Ok(placing)
     }
 
     fn permits(&self, weight: usize) -> u32 {
@@ -229,129 +349,6 @@ impl Publish {
     /// About how many bytes it holds on to.
     pub(crate) fn weight(&self) -> usize {
         FLAT + self.publication.weight()
-    }
-}
-
-/// One owner task.
-async fn run(
-    mut mailbox: mpsc::Receiver<Mail>,
-    metrics: Metrics,
-    stopping: tokio_util::sync::CancellationToken,
-) {
-    let (owner, rates) = (Owner::default(), Rates::default());
-    let mut driver = Driver { owner, rates, links: HashMap::default(), metrics };
-    let mut batch = Vec::with_capacity(BATCH);
-    loop {
-        let received = tokio::select! {
-            () = stopping.cancelled() => return,
-            received = mailbox.recv_many(&mut batch, BATCH) => received,
-        };
-        if received == 0 {
-            return;
-        }
-        let before = driver.owner.channel_count();
-        for mail in batch.drain(..) {
-            driver.take(mail);
-        }
-        let change = driver.owner.channel_count() as i64 - before as i64;
-        driver.metrics.followed_channels.inc_by(change);
-    }
-}
-
-/// Carries out what the [`Owner`] decides.
-struct Driver {
-    owner: Owner,
-    rates: Rates,
-    links: HashMap<SessionId, Link>,
-    metrics: Metrics,
-}
-
-impl Driver {
-    fn take(&mut self, mail: Mail) {
-        match mail {
-            Mail::SessionUp(link) => {
-                self.owner.session_up(link.session(), link.node().clone());
-                self.links.insert(link.session(), link);
-            }
-            Mail::SessionDown(session) => {
-                self.owner.session_down(session);
-                self.links.remove(&session);
-            }
-            Mail::CaughtUp(session) => self.owner.caught_up(session),
-            Mail::Unfollow(session, channel) => self.owner.unfollow(session, &channel),
-            Mail::Follow(session, channel) => {
-                let following = link::Following { channel: channel.as_str().to_owned() };
-                if self.owner.follow(session, channel) {
-                    self.send(session, open_response::Message::Following(following));
-                }
-            }
-            // The caller was told to try again: what it tries again must not come twice.
-            Mail::Publish(carried) if carried.answer.is_closed() => {}
-            Mail::Publish(carried) => {
-                let Carried { content, answer, .. } = *carried;
-                // The push may have been given up by its caller: then nobody asks for the answer.
-                let _ = answer.send(self.publish(content));
-            }
-            Mail::Batch(carried, until) => {
-                let Carried { content: Batch(publishes), answer, .. } = *carried;
-                let late = Instant::now() > until;
-                let place = |publish| if late { Err(Refusal::Busy) } else { self.publish(publish) };
-                // As above.
-                let _ = answer.send(publishes.into_iter().map(place).collect());
-            }
-            Mail::Act(carried) if carried.answer.is_closed() => {}
-            Mail::Act(carried) => {
-                let Carried { content: Act { channel, act }, answer, .. } = *carried;
-                let placed = self.reach(&channel, act.weight());
-                for link in &placed.links {
-                    link.send(open_response::Message::Act(act.clone()));
-                }
-                // As above.
-                let _ = answer.send(Ok(placed));
-            }
-        }
-    }
-
-    fn publish(&mut self, publish: Publish) -> Placing {
-        if publish.rate_limit > 0 {
-            let taken = self.rates.take(&publish.channel, publish.rate_limit, Instant::now().into_std());
-            taken.map_err(|wait| Refusal::TooFast { wait })?;
-        }
-        let bytes = publish.publication.weight() + publish.channel.as_str().len();
-        let placed = self.reach(&publish.channel, bytes);
-        self.metrics.publications.inc();
-        if let Some((last, others)) = placed.links.split_last() {
-            self.metrics.deliveries.inc_by(placed.links.len() as u64);
-            let (receipt, receipt_within_ms) = publish.receipt.unwrap_or_default();
-            let deliver = link::Deliver {
-                channel: publish.channel.as_str().to_owned(),
-                publication: Some(publish.publication),
-                receipt,
-                receipt_within_ms,
-                exclude: publish.exclude,
-            };
-            for link in others {
-                link.send(open_response::Message::Deliver(deliver.clone()));
-            }
-            last.send(open_response::Message::Deliver(deliver));
-        }
-        Ok(placed)
-    }
-
-    /// The links of all who may have members of the channel.
-    fn reach(&mut self, channel: &ChannelName, bytes: usize) -> Placed {
-        let Reach { sessions, catching_up, withheld, .. } = self.owner.publish(channel, bytes);
-        if withheld > 0 {
-            self.metrics.link_lost.inc_by(withheld as u64);
-        }
-        let links = sessions.iter().filter_map(|session| self.links.get(session).cloned()).collect();
-        Placed { links, catching_up }
-    }
-
-    fn send(&self, session: SessionId, message: open_response::Message) {
-        if let Some(link) = self.links.get(&session) {
-            link.send(message);
-        }
     }
 }
 

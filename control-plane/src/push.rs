@@ -1,5 +1,7 @@
 //! A push after the door: every part of it is known to be good.
 
+mod keeping;
+
 use std::collections::BTreeMap;
 use std::str::FromStr as _;
 use std::time::Duration;
@@ -13,7 +15,9 @@ use fanfare_proto::link;
 use fanfare_proto::v1::{self, message::Payload, target::Kind};
 use smallvec::SmallVec;
 
+use crate::owner::request::Keep;
 use crate::refusal::Refusal;
+use keeping::Keeping;
 
 /// What a push may be asked to wait for its receipt, at most.
 const MAX_WAIT: Duration = Duration::from_secs(60);
@@ -65,6 +69,8 @@ pub(crate) struct Push {
     pub(crate) exclude: Vec<Bytes>,
     /// Publications per second that the channel takes; 0 if as many as come.
     pub(crate) rate_limit: u32,
+    /// What the channel's history makes of it.
+    pub(crate) keep: Keep,
     /// `None` answers when the push is accepted.
     pub(crate) wait: Option<Wait>,
 }
@@ -97,7 +103,7 @@ impl Push {
     /// Checks a request.
     pub(crate) fn parse(request: v1::PublishRequest, channels: &Namespaces) -> Result<Self, Refusal> {
         let target = Target::parse(request.target)?;
-        let mut content = Content::parse(request.message.unwrap_or_default(), &request.idempotency_key)?;
+        let mut content = Content::parse(request.message.unwrap_or_default(), request.idempotency_key)?;
         let wait = parse_wait(request.wait_for, request.wait_timeout)?;
         content.address(target, wait, channels)
     }
@@ -111,12 +117,13 @@ pub(crate) struct Content {
     admitted: SmallVec<[(DataFormat, Bytes); 1]>,
     tags: BTreeMap<String, String>,
     exclude: Vec<Bytes>,
+    keeping: Keeping,
 }
 
 impl Content {
     /// Checks all that holds for every target.
-    pub(crate) fn parse(message: v1::Message, idempotency_key: &str) -> Result<Self, Refusal> {
-        refuse_what_is_not_built(idempotency_key, &message)?;
+    pub(crate) fn parse(message: v1::Message, idempotency_key: String) -> Result<Self, Refusal> {
+        let keeping = Keeping::parse(&message, idempotency_key)?;
         let payload = match message.payload {
             Some(Payload::Data(data)) => data,
             Some(Payload::Json(json)) => Bytes::from(json),
@@ -129,7 +136,7 @@ impl Content {
             return Err(invalid("message.tags", why));
         }
         let exclude = parse_excluded("message.exclude_connections", &message.exclude_connections)?;
-        Ok(Self { payload, admitted: SmallVec::new(), tags: message.tags, exclude })
+        Ok(Self { payload, admitted: SmallVec::new(), tags: message.tags, exclude, keeping })
     }
 
     /// Makes a push to one target of it.
@@ -142,14 +149,16 @@ impl Content {
         let options = options(&target, channels)?;
         let data = self.admit(options).map_err(|why| invalid("message.payload", why.to_string()))?;
         let mut rate_limit = options.publication_rate_limit;
-        if matches!(target, Target::Connection(_)) {
+        let is_connection = matches!(target, Target::Connection(_));
+        let keep = self.keeping.at(options.has_history() && !is_connection, is_connection)?;
+        if is_connection {
             rate_limit = 0;
             if !(self.exclude.is_empty() && self.tags.is_empty()) {
                 return Err(invalid("message", "a push to one connection has no tags and excludes nobody"));
             }
         }
-        let publication = link::Publication { data, tags: self.tags.clone(), publisher: None };
-        Ok(Push { target, publication, exclude: self.exclude.clone(), rate_limit, wait })
+        let publication = link::Publication { data, tags: self.tags.clone(), ..Default::default() };
+        Ok(Push { target, publication, exclude: self.exclude.clone(), rate_limit, keep, wait })
     }
 
     /// The payload's length in bytes.
@@ -178,27 +187,6 @@ fn check_length(payload: &Bytes) -> Result<(), InvalidData> {
 
 fn invalid(field: &'static str, why: impl Into<String>) -> Refusal {
     Refusal::invalid(field, why)
-}
-
-/// An option that does nothing yet is refused: silence would be a promise.
-fn refuse_what_is_not_built(idempotency_key: &str, message: &v1::Message) -> Result<(), Refusal> {
-    let options = [
-        ("idempotency_key", !idempotency_key.is_empty()),
-        ("message.ttl", message.ttl.is_some()),
-        (
-            "message.storage",
-            !matches!(
-                v1::Storage::try_from(message.storage),
-                Ok(v1::Storage::Unspecified | v1::Storage::Skip)
-            ),
-        ),
-        ("message.version", message.version != 0),
-        ("message.version_epoch", !message.version_epoch.is_empty()),
-    ];
-    match options.iter().find(|(_, is_set)| *is_set) {
-        Some((field, _)) => Err(Refusal::NotBuilt { field }),
-        None => Ok(()),
-    }
 }
 
 /// What holds for a target's data: a connection's messages have the form of its user's personal channel.
@@ -287,7 +275,7 @@ mod tests {
         let channels = Namespaces::new(json, &[serde_json::from_str(binary).unwrap()]).unwrap();
         let payload = Some(Payload::Data("no json".into()));
         let mut content =
-            Content::parse(v1::Message { payload, ..Default::default() }, "").expect("it is good somewhere");
+            Content::parse(v1::Message { payload, ..Default::default() }, String::new()).unwrap();
         let mut to = |kind| {
             let target = Target::parse(Some(v1::Target { kind: Some(kind) }))?;
             content.address(target, None, &channels)
@@ -297,18 +285,6 @@ mod tests {
         assert_eq!(to(Kind::Channel("raw:1".into())).unwrap().rate_limit, 7);
         assert!(to(Kind::Channel("other:1".into())).is_err());
         assert_eq!(content.admitted.len(), 1);
-        assert!(Content::parse(v1::Message::default(), "").is_err());
-    }
-
-    #[test]
-    fn options_that_come_later_are_refused() {
-        let mut keyed = request(Kind::Channel("news".into()), "{}");
-        keyed.idempotency_key = "k".into();
-        assert_eq!(parse(keyed).unwrap_err(), Refusal::NotBuilt { field: "idempotency_key" });
-        let mut stored = request(Kind::Channel("news".into()), "{}");
-        stored.message.as_mut().unwrap().storage = v1::Storage::Store as i32;
-        assert_eq!(parse(stored.clone()).unwrap_err(), Refusal::NotBuilt { field: "message.storage" });
-        stored.message.as_mut().unwrap().storage = 7;
-        assert_eq!(parse(stored).unwrap_err(), Refusal::NotBuilt { field: "message.storage" });
+        assert!(Content::parse(v1::Message::default(), String::new()).is_err());
     }
 }

@@ -20,8 +20,29 @@ pub(crate) enum Refusal {
     #[error("the channel's owner has too much to do: try again")]
     Busy,
     /// Try again a little later.
+    #[error("those who know who is present have too much to do: try again")]
+    PresenceBusy,
+    /// Watch again, with the last cursor.
+    #[error("the replica stops: watch again")]
+    Stopping,
+    /// Turn presence on for the channel's namespace, or ask about another channel.
+    #[error("the channel's namespace does not have presence: set the option presence in channel.namespaces")]
+    PresenceOff,
+    /// Take subscriptions of the user away first.
+    #[error("as many subscriptions are kept for the user as may be: unsubscribe it from some channels first")]
+    TooManySubscriptions,
+    /// Try again a little later.
     #[error("the channel is changing its owner: try again")]
     NoOwner,
+    /// Try again a little later, with an idempotency key if it must not come twice.
+    #[error("the channel's history is not available, so it is not certain whether this was done: try again")]
+    HistoryUnavailable,
+    /// Begin with what there is, or at the beginning.
+    #[error("the history has nothing that follows this position: it is too old, or of another stream")]
+    Unrecoverable,
+    /// Set the options of the channel's namespace, or leave the field out.
+    #[error("{field} needs a history: set history_size and history_ttl for the channel's namespace")]
+    NoHistory { field: &'static str },
     /// Try again when the channel takes the next publication.
     #[error("the channel takes no more publications per second: its publication_rate_limit is reached")]
     TooFast { wait: Duration },

@@ -23,21 +23,39 @@ pub(crate) struct RequestKey {
     pub(crate) content: u64,
 }
 
+/// An answer that can be given again.
+pub(crate) trait Repeatable: Clone + Default {
+    /// Whether nothing is left to be done: what some node has not done shall be done when it is asked for again.
+    fn is_complete(&self) -> bool;
+}
+
+impl Repeatable for v1::Outcome {
+    fn is_complete(&self) -> bool {
+        self.complete
+    }
+}
+
+impl Repeatable for v1::RemoveHistoryResponse {
+    fn is_complete(&self) -> bool {
+        true
+    }
+}
+
 /// The answer, once there is one. Whoever holds the lock carries the request out.
-type Place = Arc<sync::Mutex<Option<v1::Outcome>>>;
+type Place<A> = Arc<sync::Mutex<Option<A>>>;
 
-/// All answers that are remembered.
+/// All answers of one kind that are remembered.
 #[derive(Debug, Default)]
-pub(crate) struct Repeats(Mutex<State>);
+pub(crate) struct Repeats<A = v1::Outcome>(Mutex<State<A>>);
 
 #[derive(Debug, Default)]
-struct State {
-    places: HashMap<RequestKey, Place>,
+struct State<A> {
+    places: HashMap<RequestKey, Place<A>>,
     // queue: request ids
     by_age: VecDeque<(Instant, RequestKey)>,
 }
 
-impl Repeats {
+impl<A: Repeatable> Repeats<A> {
     /// Carries an operation out, unless its first success is remembered. One that is under way is waited for;
     /// if it fails, the next one is carried out.
     ///
@@ -46,8 +64,8 @@ impl Repeats {
     pub(crate) async fn once<E>(
         &self,
         key: RequestKey,
-        operation: impl Future<Output = Result<v1::Outcome, E>>,
-    ) -> Result<v1::Outcome, E> {
+        operation: impl Future<Output = Result<A, E>>,
+    ) -> Result<A, E> {
         if key.id.is_empty() {
             return operation.await;
         }
@@ -58,14 +76,13 @@ impl Repeats {
             return Ok(answer.clone());
         }
         let outcome = operation.await?;
-        // What some node has not done shall be done when it is asked for again.
-        if outcome.complete {
+        if outcome.is_complete() {
             *answer = Some(outcome.clone());
         }
         Ok(outcome)
     }
 
-    fn place(&self, key: RequestKey) -> Place {
+    fn place(&self, key: RequestKey) -> Place<A> {
         let now = Instant::now();
         let mut state = self.lock();
         let State { places, by_age } = &mut *state;
@@ -84,7 +101,7 @@ impl Repeats {
         places.entry(key).or_default().clone()
     }
 
-    fn lock(&self) -> MutexGuard<'_, State> {
+    fn lock(&self) -> MutexGuard<'_, State<A>> {
         // Each change leaves both whole, so a panic elsewhere cannot have broken them.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -110,7 +127,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_repeated_request_gets_the_first_success_for_five_minutes() {
-        let repeats = Repeats::default();
+        let repeats = Repeats::<v1::Outcome>::default();
         assert_eq!(repeats.once(key("a", "m", "1"), async { Err(()) }).await, Err(()));
         assert_eq!(repeats.once(key("a", "m", "1"), done(1)).await, Ok(outcome(1)));
         assert_eq!(repeats.once(key("a", "m", "1"), done(2)).await, Ok(outcome(1)));
@@ -124,7 +141,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_repetition_waits_for_the_first_and_takes_over_if_that_fails() {
-        let (repeats, runs) = (Repeats::default(), Cell::new(0));
+        let (repeats, runs) = (Repeats::<v1::Outcome>::default(), Cell::new(0));
         let slowly = |result: Result<u64, ()>| {
             let runs = &runs;
             async move {
@@ -143,7 +160,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_oldest_answer_is_forgotten_when_there_are_too_many() {
-        let repeats = Repeats::default();
+        let repeats = Repeats::<v1::Outcome>::default();
         for id in 0..=MAX_ANSWERS as u64 {
             repeats.once(key("a", "m", &id.to_string()), done(id)).await.unwrap();
         }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::registry::{Membership, MembershipWatch};
 use fanfare_proto::link::{self, open_response};
@@ -12,11 +12,13 @@ use fanfare_proto::v1::GapReason;
 use smallvec::SmallVec;
 use tokio::time::Instant;
 
+use crate::history::Page;
 use crate::links::{Link, Links};
 use crate::metrics::Metrics;
 use crate::operation::{Operation, Subject};
 use crate::owner::SessionId;
-use crate::owners::{Act, Batch, Owners, Placed, Placing, Publish};
+use crate::owner::request::Question;
+use crate::owners::{Act, Batch, Owners, Placed, Placing, Publish, Settled};
 use crate::push::{Push, Target, Wait};
 use crate::receipts::{Counts, Receipts, Ticket};
 use crate::refusal::Refusal;
@@ -35,6 +37,10 @@ pub(crate) struct Receipt {
     pub(crate) counts: Counts,
     pub(crate) user_offline: bool,
     pub(crate) gaps: Vec<(MemberId, GapReason)>,
+    /// The publication's place in the channel's stream, if it has one.
+    pub(crate) position: Option<StreamPosition>,
+    /// It was not delivered, because its key or its version was seen before.
+    pub(crate) settled: Option<Settled>,
 }
 
 /// A push that is on its way to nodes. Its receipt may have to be waited for.
@@ -99,9 +105,11 @@ impl Router {
             Road::Sent(accepted) => accepted,
             Road::Owner(parted) => {
                 let Parted { publish, ticket, counts_user, is_user } = *parted;
-                let placing = self.owners.publish(publish)?;
-                let Ok(Ok(placed)) = tokio::time::timeout(PLACING, placing).await else {
-                    return Err(Refusal::Busy);
+                let late = too_late(&publish);
+                let until = Instant::now() + PLACING;
+                let placing = self.owners.publish(publish, until)?;
+                let Ok(Ok(placed)) = tokio::time::timeout_at(until + ANSWERING, placing).await else {
+                    return Err(late);
                 };
                 let unreachable = self.unreachable(&membership);
                 Accepted { placed: placed?, unreachable, ticket, counts_user, is_user }
@@ -128,11 +136,12 @@ impl Router {
                 Ok(Road::Sent(accepted)) => results.push(Ok(accepted)),
                 Ok(Road::Owner(parted)) => {
                     let Parted { publish, ticket, counts_user, is_user } = *parted;
+                    let late = too_late(&publish);
                     let (batch, places) = &mut batches[self.owners.index(&publish.channel)];
                     batch.0.push(publish);
                     places.push(results.len());
                     rest.push((results.len(), ticket, counts_user, is_user));
-                    results.push(Err(Refusal::Busy));
+                    results.push(Err(late));
                 }
             }
         }
@@ -140,9 +149,10 @@ impl Router {
         let unreachable = self.unreachable(&membership);
         for (at, ticket, counts_user, is_user) in rest {
             let unreachable = unreachable.clone();
-            let placing = placed[at].take().unwrap_or(Err(Refusal::Busy));
-            results[at] =
-                placing.map(|placed| Accepted { placed, unreachable, ticket, counts_user, is_user });
+            if let Some(placing) = placed[at].take() {
+                results[at] =
+                    placing.map(|placed| Accepted { placed, unreachable, ticket, counts_user, is_user });
+            }
         }
         self.wait_while_pressed(&results).await;
         results
@@ -232,6 +242,30 @@ impl Router {
         self.membership.peek().placement.owner(channel) == Some(&self.me)
     }
 
+    /// Reads a part of a channel's history.
+    pub(crate) async fn read(&self, channel: ChannelName, question: Question) -> Result<Page, Refusal> {
+        if !self.owns(&channel) {
+            return Err(Refusal::NoOwner);
+        }
+        let page = self.owners.read(channel, question)?;
+        let Ok(Ok(page)) = tokio::time::timeout(PLACING, page).await else {
+            return Err(Refusal::HistoryUnavailable);
+        };
+        page
+    }
+
+    /// Removes a channel's history; returns where the stream has ended.
+    pub(crate) async fn remove(&self, channel: ChannelName) -> Result<StreamPosition, Refusal> {
+        if !self.owns(&channel) {
+            return Err(Refusal::NoOwner);
+        }
+        let top = self.owners.remove(channel)?;
+        let Ok(Ok(top)) = tokio::time::timeout(PLACING, top).await else {
+            return Err(Refusal::HistoryUnavailable);
+        };
+        top
+    }
+
     /// Everything that is known of members.
     pub(crate) fn members(&self) -> Arc<Membership> {
         self.membership.peek()
@@ -239,7 +273,7 @@ impl Router {
 
     /// Sends a push to one connection; others get what their owner needs.
     fn part(&self, push: Push, membership: &Membership) -> Result<Road, Refusal> {
-        let Push { target, publication, exclude, rate_limit, wait } = push;
+        let Push { target, publication, exclude, rate_limit, keep, wait } = push;
         let (channel, is_user) = match target {
             Target::Channel(channel) => (channel, false),
             Target::User(channel) => (channel, true),
@@ -263,14 +297,22 @@ impl Router {
         let counts_user = is_user && wait.is_some() && exclude.is_empty();
         let ticket = wait.map(|wait| (self.receipts.open(), wait));
         let receipt = numbers(ticket.as_ref());
-        let publish = Publish { channel, publication, exclude, receipt, rate_limit };
+        let publish = Publish { channel, publication, exclude, receipt, rate_limit, keep };
         Ok(Road::Owner(Box::new(Parted { publish, ticket, counts_user, is_user })))
     }
 
     /// Waits for what the nodes say, if the push asked for it, and names those whose part is missing.
     pub(crate) async fn receipt(&self, accepted: Accepted) -> Receipt {
         let Accepted { placed, unreachable, ticket, counts_user, is_user } = accepted;
-        if !unreachable.is_empty() {
+        if let Some(settled) = placed.settled {
+            // Nobody was to get it, so nobody's part is missing.
+            let (Settled::Superseded(position) | Settled::Repeated(Some(position))) = settled else {
+                return Receipt { settled: Some(settled), ..Receipt::default() };
+            };
+            return Receipt { position: Some(position), settled: Some(settled), ..Receipt::default() };
+        }
+        // What has a place is not lost: who comes back asks for it.
+        if placed.position.is_none() {
             self.metrics.link_lost.inc_by(unreachable.len() as u64);
         }
         let mut gaps: Vec<_> = unreachable.into_iter().map(|node| (node, GapReason::Unreachable)).collect();
@@ -289,7 +331,8 @@ impl Router {
         let Counts { written, pending, cut } = counts;
         let nobody = if counts_user { written + pending + cut == 0 } else { nodes_asked == 0 };
         let user_offline = is_user && nobody && gaps.is_empty();
-        Receipt { nodes_asked, counts, user_offline, gaps }
+        let position = placed.position;
+        Receipt { nodes_asked, counts, user_offline, gaps, position, settled: None }
     }
 
     /// A client has published: what nodes without a link miss is counted, as there is no receipt to say it.
@@ -312,9 +355,14 @@ enum Road {
 impl Accepted {
     /// Sent on the link of the one node that it concerns.
     fn sent(link: Link, ticket: Option<(Ticket, Wait)>) -> Self {
-        let placed = Placed { links: SmallVec::from_iter([link]), catching_up: Vec::new() };
+        let placed = Placed { links: SmallVec::from_iter([link]), ..Placed::default() };
         Self { placed, unreachable: Vec::new(), ticket, counts_user: false, is_user: false }
     }
+}
+
+/// What a caller is told that has waited too long: what the history was asked to do may still be done.
+fn too_late(publish: &Publish) -> Refusal {
+    if publish.keep.stored { Refusal::HistoryUnavailable } else { Refusal::Busy }
 }
 
 /// The receipt's number and the milliseconds that nodes may take for it.

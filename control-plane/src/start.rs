@@ -16,13 +16,15 @@ use tracing::{info, warn};
 use crate::api::edge::{self, Entrance, Services};
 use crate::api::keys::KeySet;
 use crate::api::opening::InvalidApi;
-use crate::api::{ClusterApi, ConnectionApi, Door, PushApi};
-use crate::config::{ApiConfig, ControlPlaneConfig};
+use crate::api::{ClusterApi, ConnectionApi, Door, HistoryApi, PresenceApi, PushApi};
+use crate::config::{ApiConfig, ControlPlaneConfig, HistoryConfig, HistoryEngine};
+use crate::history::{History, InvalidRedis, MemoryHistory, RedisHistory};
 use crate::link_service::{self, LinkApi};
 use crate::links::Links;
 use crate::metrics::Metrics;
 use crate::operation::unix_seconds;
-use crate::owners::Owners;
+use crate::owners::{Owners, OwnersSetup};
+use crate::presence::{Presence, PresenceSetup};
 use crate::receipts::Receipts;
 use crate::revocations::Revocations;
 use crate::router::Router;
@@ -36,6 +38,9 @@ pub enum StartError {
     /// The API must not be opened like this.
     #[error(transparent)]
     Api(#[from] InvalidApi),
+    /// Redis is configured in a way that no server could be used.
+    #[error(transparent)]
+    Redis(#[from] InvalidRedis),
     /// Another process has the id, or replicas changed at the same moment.
     #[error(transparent)]
     Registry(#[from] RegistryError),
@@ -93,32 +98,16 @@ impl ControlPlane {
         let revocations = Revocations::open(file, metrics.clone(), unix_seconds(SystemTime::now()));
         let revocations =
             revocations.map_err(|source| StartError::Revocations { file: file.clone(), source })?;
-        let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
-        let owners = Owners::start(config.owners, config.link_queue_bytes, &metrics, &tasks);
-        let receipts = Arc::new(Receipts::default());
-        let (me, incarnation) = (config.id, Incarnation::random());
-        let router =
-            Router::new(me.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
-        let link_api = LinkApi {
-            me: me.clone(),
-            incarnation,
-            links,
-            owners,
-            router: Arc::new(router),
-            receipts,
-            inspections: Arc::default(),
-            revocations: Arc::new(revocations),
-            channels: config.channels,
-            metrics: metrics.clone(),
-            tasks: tasks.clone(),
-        };
-        let limit = config.api.concurrency_limit;
+        let (me, incarnation, settings) = (config.id.clone(), Incarnation::random(), config.api.clone());
+        let history = open_history(&config.history, &metrics, &tasks).await?;
+        let link_api = wire(config, incarnation, (&*registry, revocations, history), (&metrics, &tasks));
+        let limit = settings.concurrency_limit;
         let door = Arc::new(Door::new(keys, limit, tasks.stopping(), metrics.clone()));
         let entrance = Entrance {
             door: door.clone(),
             tls: tls.clone(),
-            max_concurrent_calls: config.api.max_concurrent_calls,
-            connection_limit: config.api.connection_limit,
+            max_concurrent_calls: settings.max_concurrent_calls,
+            connection_limit: settings.connection_limit,
             metrics,
         };
         edge::serve(api, services(&link_api), entrance, &tasks)?;
@@ -134,7 +123,7 @@ impl ControlPlane {
             incarnation,
             registry: RegistryHandle(registry),
             door,
-            api_tls: config.api.tls,
+            api_tls: settings.tls,
             tls,
             tasks,
         })
@@ -190,15 +179,89 @@ fn load(api: &ApiConfig) -> Result<(KeySet, Option<Arc<ServerTls>>), InvalidApi>
     Ok((keys, tls))
 }
 
+/// Where streams are kept.
+async fn open_history(
+    config: &HistoryConfig,
+    metrics: &Metrics,
+    tasks: &Tasks,
+) -> Result<Arc<dyn History>, InvalidRedis> {
+    Ok(match config.engine {
+        HistoryEngine::Memory => Arc::new(MemoryHistory::new(config.memory_limit.0)),
+        HistoryEngine::Redis => {
+            Arc::new(RedisHistory::open(&config.redis, metrics.history.redis.clone(), tasks).await?)
+        }
+    })
+}
+
+/// The tasks that own channels and know who is present, and what leads to them.
+fn wire(
+    config: ControlPlaneConfig,
+    incarnation: Incarnation,
+    (registry, revocations, history): (&dyn Registry, Revocations, Arc<dyn History>),
+    (metrics, tasks): (&Metrics, &Tasks),
+) -> LinkApi {
+    let links = Arc::new(Links::new(config.link_queue_bytes, metrics.clone()));
+    let setup = OwnersSetup {
+        count: config.owners,
+        link_bytes: config.link_queue_bytes,
+        history,
+        settings: config.history,
+        channels: config.channels.clone(),
+        membership: registry.watch(),
+        metrics: metrics.clone(),
+    };
+    let owners = Owners::start(&setup, tasks);
+    let setup = PresenceSetup {
+        me: config.id.clone(),
+        incarnation,
+        channels: config.channels.clone(),
+        membership: registry.watch(),
+        config: config.presence,
+        metrics: metrics.clone(),
+    };
+    let presence = Presence::start(config.owners, &setup, tasks);
+    let receipts = Arc::new(Receipts::default());
+    let router =
+        Router::new(config.id.clone(), owners.clone(), links.clone(), receipts.clone(), registry.watch());
+    LinkApi {
+        me: config.id,
+        incarnation,
+        links,
+        owners,
+        presence,
+        router: Arc::new(router),
+        receipts,
+        inspections: Arc::default(),
+        revocations: Arc::new(revocations),
+        channels: config.channels,
+        metrics: metrics.clone(),
+        tasks: tasks.clone(),
+    }
+}
+
 /// What the public API serves.
 fn services(of: &LinkApi) -> Services {
     let (router, links, channels) = (of.router.clone(), of.links.clone(), of.channels.clone());
     Services {
         push: PushApi::new(router.clone(), channels.clone(), of.metrics.clone()),
-        cluster: ClusterApi { router: router.clone(), links: links.clone() },
+        history: HistoryApi::new(router.clone(), channels.clone()),
+        cluster: ClusterApi {
+            router: router.clone(),
+            links: links.clone(),
+            owners: of.owners.clone(),
+            presence: of.presence.clone(),
+            channels: channels.clone(),
+            listing: Arc::default(),
+        },
+        presence: PresenceApi {
+            router: router.clone(),
+            presence: of.presence.clone(),
+            channels: channels.clone(),
+        },
         connections: ConnectionApi {
             router,
             links,
+            presence: of.presence.clone(),
             inspections: of.inspections.clone(),
             revocations: of.revocations.clone(),
             repeats: Arc::default(),

@@ -28,6 +28,12 @@ pub(crate) mod error {
     pub(crate) const EXPIRED: Code = code(110, "expired");
     pub(crate) const TOO_MANY_REQUESTS: Code = code(111, "too many requests");
     pub(crate) const UNRECOVERABLE_POSITION: Code = code(112, "unrecoverable position");
+
+    /// What an owner has answered with. One of a later version is an internal error here.
+    pub(crate) fn of_owner(code: u32) -> Code {
+        let known = [LIMIT_EXCEEDED, NOT_AVAILABLE, TOO_MANY_REQUESTS, UNRECOVERABLE_POSITION];
+        known.into_iter().find(|known| u32::from(known.code) == code).unwrap_or(INTERNAL)
+    }
 }
 
 /// Disconnects. SDKs come back after 3000-3499 and stay away after 3500-3999.
@@ -56,6 +62,7 @@ pub(crate) mod unsubscribe {
     use super::{Code, code};
 
     pub(crate) const SERVER: Code = code(2000, "server unsubscribe");
+    pub(crate) const INSUFFICIENT_STATE: Code = code(2500, "insufficient state");
     pub(crate) const EXPIRED: Code = code(2501, "subscription expired");
 }
 

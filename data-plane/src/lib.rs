@@ -17,7 +17,9 @@ mod publication;
 mod revocations;
 mod session;
 mod shard;
+pub mod simulation;
 mod start;
+mod tag_filter;
 
 pub use authenticator::KeyError;
 pub use config::{ClientConfig, DataPlaneConfig, DevMode, InvalidClient, TokenConfig, TokenKey};

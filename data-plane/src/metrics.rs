@@ -50,6 +50,8 @@ pub(crate) struct DeliveryMetrics {
     pub(crate) deliveries: Counter,
     pub(crate) bytes: Counter,
     pub(crate) queue_bytes: Gauge,
+    pub(crate) recoveries: Counter,
+    pub(crate) lost: Counter,
 }
 
 /// The keys of tokens.
@@ -117,6 +119,13 @@ impl DeliveryMetrics {
         node.register("deliveries", "Publications handed to connections", self.deliveries.clone());
         let bytes = "Bytes of publications handed to connections";
         node.register_with_unit("delivered", bytes, Unit::Bytes, self.bytes.clone());
+        node.register(
+            "recoveries",
+            "Questions to owners for what subscriptions have missed",
+            self.recoveries.clone(),
+        );
+        let lost = "Subscriptions that were told that they have missed something for good";
+        node.register("lost_continuity", lost, self.lost.clone());
         let queued = "Bytes that wait for connections that read slowly";
         node.register_with_unit("queue", queued, Unit::Bytes, self.queue_bytes.clone());
     }

@@ -2,12 +2,14 @@
 
 mod channels;
 mod credentials;
+mod streams;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bytes::Bytes;
-use fanfare_cluster::channel::{ChannelName, Namespaces};
+use fanfare_cluster::channel::{ChannelName, Namespaces, StreamPosition};
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::client::{Command, Reply};
 
@@ -16,7 +18,14 @@ use crate::authenticator::{Authenticator, Identity, Permissions, SubscriptionGra
 use crate::codes::{Code, disconnect, error};
 use crate::config::ClientConfig;
 use crate::encoding::Encoding;
+use crate::links::Question;
 use crate::revocations::Revocations;
+use crate::shard::Wants;
+
+pub(crate) use streams::server_side_wants;
+
+/// SDKs want an error, and not an answer, if what they missed cannot be had.
+const REJECT_UNRECOVERED: i64 = 2;
 
 /// What holds for all sessions of a node.
 pub(crate) struct Rules {
@@ -45,20 +54,29 @@ impl Surroundings<'_> {
 }
 
 /// What to do about a command.
-#[derive(Debug, PartialEq)]
+#[derive(Debug)]
+#[cfg_attr(test, derive(PartialEq))]
 pub(crate) enum Step {
     /// Nothing.
     Nothing,
     /// Answer.
     Reply(Box<Reply>),
-    /// The client is who it says; finish the connect and answer it.
-    Connect { id: u32 },
+    /// The client is who it says; finish the connect and answer it. In some of its server-side subscriptions it
+    /// wants what was published after a position.
+    Connect { id: u32, since: BTreeMap<String, StreamPosition> },
     /// Subscribe and answer. A token may have granted it.
-    Subscribe { id: u32, channel: ChannelName, grant: Option<Arc<SubscriptionGrant>> },
+    Subscribe {
+        id: u32,
+        channel: ChannelName,
+        grant: Option<Arc<SubscriptionGrant>>,
+        wants: Option<Box<Wants>>,
+    },
     /// Unsubscribe if subscribed; the answer is the same.
     Unsubscribe { id: u32, channel: String },
     /// Publish and answer.
     Publish { id: u32, channel: ChannelName, data: Bytes },
+    /// Ask the channel's owner, and answer.
+    Ask { id: u32, channel: ChannelName, question: Question },
     /// The connection has another end now; answer when.
     Refresh { id: u32 },
     /// A subscription is granted anew; answer when it ends.
@@ -178,11 +196,11 @@ impl Session {
         } else if let Some(publish) = command.publish {
             self.publish(id, publish, around)
         } else if let Some(presence) = command.presence {
-            non_empty(&presence.channel, || refuse(id, error::NOT_AVAILABLE))
+            self.presence(id, &presence.channel, false, around)
         } else if let Some(presence_stats) = command.presence_stats {
-            non_empty(&presence_stats.channel, || refuse(id, error::NOT_AVAILABLE))
+            self.presence(id, &presence_stats.channel, true, around)
         } else if let Some(history) = command.history {
-            non_empty(&history.channel, || refuse(id, error::NOT_AVAILABLE))
+            self.history(id, &history, around)
         } else if command.rpc.is_some() {
             refuse(id, error::NOT_AVAILABLE)
         } else if command.send.is_some() {
@@ -227,6 +245,9 @@ fn is_pong(command: &Command) -> bool {
 #[cfg(test)]
 #[path = "session/channels_tests.rs"]
 mod channels_tests;
+#[cfg(test)]
+#[path = "session/streams_tests.rs"]
+mod streams_tests;
 #[cfg(test)]
 #[path = "session_tests.rs"]
 mod tests;

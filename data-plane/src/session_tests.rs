@@ -69,6 +69,11 @@ impl Authenticator for Tokens {
     }
 }
 
+/// What a connect comes to that asks for nothing it has missed.
+fn connected() -> Step {
+    Step::Connect { id: 1, since: BTreeMap::new() }
+}
+
 fn open_options() -> ChannelOptions {
     ChannelOptions {
         allow_subscribe_for_client: true,
@@ -108,14 +113,14 @@ impl Client {
 
     pub(super) fn connected(rules: Rules) -> Self {
         let mut client = Self::new(rules);
-        assert_eq!(client.connect(""), Step::Connect { id: 1 });
+        assert_eq!(client.connect(""), connected());
         client.session.connected();
         client
     }
 
     pub(super) fn with_token(rules: Rules, token: &str) -> Self {
         let mut client = Self::new(rules);
-        assert_eq!(client.connect(token), Step::Connect { id: 1 });
+        assert_eq!(client.connect(token), connected());
         client.session.connected();
         client
     }
@@ -189,8 +194,8 @@ fn a_pong_is_welcome_only_after_a_ping() {
 #[test]
 fn who_a_client_is_decides_how_connect_ends() {
     let connect = |token: &str| Client::new(open_rules()).connect(token);
-    assert_eq!(connect("ann"), Step::Connect { id: 1 });
-    assert_eq!(connect("anonymous"), Step::Connect { id: 1 });
+    assert_eq!(connect("ann"), connected());
+    assert_eq!(connect("anonymous"), connected());
     assert_eq!(connect("forged"), Step::Close(disconnect::INVALID_TOKEN));
     assert_eq!(connect("expired"), refuse(1, error::TOKEN_EXPIRED));
 
@@ -213,8 +218,8 @@ fn a_user_may_be_named_by_a_proxy_and_a_token_is_stronger() {
         let mut client = Client { session: Session::of_user("zoe".into()), rules, encoding: Encoding::Json };
         (client.connect(token), client.session.user().to_owned())
     };
-    assert_eq!(of_proxy(""), (Step::Connect { id: 1 }, "zoe".into()));
-    assert_eq!(of_proxy("ann"), (Step::Connect { id: 1 }, "ann".into()));
+    assert_eq!(of_proxy(""), (connected(), "zoe".into()));
+    assert_eq!(of_proxy("ann"), (connected(), "ann".into()));
 }
 
 #[test]
@@ -224,7 +229,7 @@ fn the_subscriptions_of_a_token_must_be_possible() {
         rules.client.channel_limit = limit;
         Client::new(rules).connect(token)
     };
-    assert_eq!(connect("ann with news", 2), Step::Connect { id: 1 });
+    assert_eq!(connect("ann with news", 2), connected());
     assert_eq!(connect("ann with news", 1), Step::Close(disconnect::CHANNEL_LIMIT));
     assert_eq!(connect("ann with nothing:known", 9), refuse(1, error::UNKNOWN_CHANNEL));
 }
@@ -260,7 +265,7 @@ fn after_an_error_to_connect_nothing_may_come() {
 fn subscribe_is_checked_in_the_protocols_order() {
     let mut client = Client::connected(open_rules());
     let channel = ChannelName::parse("news").unwrap();
-    assert_eq!(client.subscribe_to("news"), Step::Subscribe { id: 2, channel, grant: None });
+    assert_eq!(client.subscribe_to("news"), Step::Subscribe { id: 2, channel, grant: None, wants: None });
     assert_eq!(client.subscribe_to(""), BAD_REQUEST);
     assert_eq!(client.subscribe(SubscribeRequest { delta: "zip".into(), ..to("news") }), BAD_REQUEST);
     assert_eq!(

@@ -2,7 +2,10 @@
 
 mod acts;
 mod allowance;
+mod apart;
+mod births;
 mod book;
+mod channel;
 mod clock;
 mod connecting;
 mod connections;
@@ -13,12 +16,16 @@ mod handle;
 mod hub;
 mod input;
 mod lifetime;
+mod members;
+mod place;
 mod profile;
 mod replies;
 mod run;
 mod state;
+mod stream;
 mod subscriptions;
 mod up;
+mod waiting;
 mod wheel;
 
 use std::cell::RefCell;
@@ -46,17 +53,22 @@ use crate::listener::{Accepted, Front, Handshake};
 use crate::metrics::Metrics;
 use crate::session::Rules;
 use clock::{Clock, TICK};
-use state::State;
 
 pub(crate) use acts::{Act, ActTarget};
 pub(crate) use book::Counts;
+pub(crate) use channel::Answer;
 pub(crate) use delivery::Delivery;
-pub(crate) use handle::{NewSocket, ShardHandle, ToShard};
+pub(crate) use handle::{NewSocket, Reply, ShardHandle, ToShard};
+pub(crate) use state::State;
+pub(crate) use stream::RecoverQuestion;
+pub(crate) use waiting::Wants;
 
 /// What may wait for a shard before links stop reading.
 const INBOX: Bounds = Bounds { items: 16_384, bytes: 8 << 20 };
 /// What a shard takes out of its inbox before it goes on delivering.
 const INBOX_BATCH: usize = 256;
+/// Subscribers that are served before others have their turn.
+const SWEEP_STEP: usize = 256;
 /// Publications that may wait for subscribers before the inbox waits too, in bytes.
 const MAX_BACKLOG: usize = 8 << 20;
 /// The largest piece that is read from a socket at once.
@@ -189,7 +201,7 @@ impl Shard {
             self.turns.fetch_add(1, Ordering::Relaxed);
             let now = clock.tick(Instant::now());
             self.with(|state| {
-                state.sweep();
+                state.sweep(SWEEP_STEP);
                 while state.wheel.now() < now {
                     state.tick();
                 }
@@ -203,18 +215,7 @@ impl Shard {
     fn take(self: &Rc<Self>, next: ToShard) {
         match next {
             ToShard::Socket(socket) => self.accept(socket),
-            ToShard::Act(act) => self.with(|state| state.act_on(&act)),
-            ToShard::Inspect { id, asked } => self.with(|state| state.inspect(id, asked)),
-            ToShard::Joined { channel, ticket } => self.with(|state| state.joined(&channel, ticket)),
-            ToShard::JoinFailed { channel, ticket } => self.with(|state| state.join_failed(&channel, ticket)),
-            ToShard::Deliver { delivery, receipt_within } => {
-                self.with(|state| state.deliver(delivery, receipt_within));
-            }
-            ToShard::DeliverTo { id, data, receipt, receipt_within } => {
-                self.with(|state| state.deliver_to(id, data, receipt, receipt_within));
-            }
-            ToShard::Published { key, id, code } => self.with(|state| state.published(key, id, code)),
-            ToShard::Stop => self.with(State::stop),
+            next => self.with(|state| state.take(next)),
         }
     }
 

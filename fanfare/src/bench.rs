@@ -7,13 +7,21 @@
 mod bare_loop;
 mod clients;
 mod doors;
+mod fan_out;
 mod floor;
+mod kept;
+mod link_node;
 mod measure;
+mod members;
+mod owner;
 mod part;
 mod pushes;
+mod recovery;
 mod report;
 mod server;
 mod speech;
+mod store;
+mod streams;
 mod usage;
 
 use crate::cli::{BenchArguments, BenchRole};

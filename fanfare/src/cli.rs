@@ -3,6 +3,8 @@
 mod api;
 mod bench;
 mod connections;
+mod history;
+mod presence;
 mod push;
 mod serve;
 mod shell;
@@ -14,11 +16,13 @@ use clap::builder::Resettable;
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand, ValueEnum};
 
 pub(crate) use api::EndpointArguments;
-pub(crate) use bench::{BenchArguments, BenchPart, BenchRole};
+pub(crate) use bench::{BenchArguments, BenchPart, BenchRole, Place};
 pub(crate) use connections::{
     CallArguments, ConnectionsArguments, ConnectionsCommand, DisconnectArguments, GetArguments,
-    NodesArguments, RefreshArguments, RevokeArguments, SubscriptionArguments,
+    ListArguments, NodesArguments, RefreshArguments, RevokeArguments, SubscriptionArguments,
 };
+pub(crate) use history::{HistoryArguments, HistoryCommand, RemoveArguments};
+pub(crate) use presence::{ChannelsArguments, PresenceArguments};
 pub(crate) use push::{PushArguments, Wait};
 pub(crate) use serve::{ConfigArguments, ConfigCommand, ServeArguments};
 pub(crate) use shell::{CompletionArguments, ManArguments};
@@ -62,12 +66,18 @@ pub(crate) enum Command {
     Push(Box<PushArguments>),
     /// Make a token for a client
     Token(Box<TokenArguments>),
-    /// Look at live connections, and act on their subscriptions and their expiry
+    /// List live connections, look at one, and act on their subscriptions and their expiry
     Connections(ConnectionsArguments),
     /// Close connections
     Disconnect(DisconnectArguments),
     /// Refuse the tokens of a user that were issued before a time
     Revoke(RevokeArguments),
+    /// Read what a channel remembers, or remove it
+    History(HistoryArguments),
+    /// Say who is in a channel, or which users are online
+    Presence(PresenceArguments),
+    /// List the channels that somebody subscribes to
+    Channels(ChannelsArguments),
     /// List the data-plane nodes
     Nodes(NodesArguments),
     /// Check or show the configuration

@@ -6,12 +6,18 @@ use std::time::Duration;
 
 use fanfare_proto::v1::cluster_service_client::ClusterServiceClient;
 use fanfare_proto::v1::connection_service_client::ConnectionServiceClient;
+use fanfare_proto::v1::history_service_client::HistoryServiceClient;
+use fanfare_proto::v1::presence_service_client::PresenceServiceClient;
 use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::{
-    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, ListNodesRequest,
+    DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, GetHistoryRequest,
+    GetHistoryResponse, GetPresenceRequest, GetPresenceResponse, GetPresenceStatsRequest,
+    GetPresenceStatsResponse, GetUserPresenceRequest, GetUserPresenceResponse, ListChannelsRequest,
+    ListChannelsResponse, ListConnectionsRequest, ListConnectionsResponse, ListNodesRequest,
     ListNodesResponse, PublishRequest, PublishResponse, PublishStreamRequest, PublishStreamResponse,
-    RefreshRequest, RefreshResponse, RevokeTokensRequest, RevokeTokensResponse, SubscribeRequest,
-    SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
+    RefreshRequest, RefreshResponse, RemoveHistoryRequest, RemoveHistoryResponse, RevokeTokensRequest,
+    RevokeTokensResponse, SubscribeRequest, SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
+    WatchPresenceRequest, WatchPresenceResponse,
 };
 use futures_util::{Stream, StreamExt as _, TryFutureExt as _};
 use tonic::metadata::{Ascii, MetadataValue};
@@ -153,6 +159,76 @@ impl ApiClient {
         self.answer(service.list_nodes(self.request(request)).await)
     }
 
+    /// Reads one page of a channel's history.
+    pub(crate) async fn history(&self, request: GetHistoryRequest) -> Result<GetHistoryResponse, Failure> {
+        let mut service = HistoryServiceClient::new(self.door.clone());
+        self.answer(service.get_history(self.request(request)).await)
+    }
+
+    /// Removes a channel's history.
+    pub(crate) async fn remove_history(
+        &self,
+        request: RemoveHistoryRequest,
+    ) -> Result<RemoveHistoryResponse, Failure> {
+        let mut service = HistoryServiceClient::new(self.door.clone());
+        self.answer(service.remove_history(self.request(request)).await)
+    }
+
+    /// Lists one page of channels.
+    pub(crate) async fn channels(
+        &self,
+        request: ListChannelsRequest,
+    ) -> Result<ListChannelsResponse, Failure> {
+        let mut service = ClusterServiceClient::new(self.door.clone());
+        self.answer(service.list_channels(self.request(request)).await)
+    }
+
+    /// Lists one page of connections.
+    pub(crate) async fn list_connections(
+        &self,
+        request: ListConnectionsRequest,
+    ) -> Result<ListConnectionsResponse, Failure> {
+        self.answer(self.connections().list_connections(self.request(request)).await)
+    }
+
+    /// Lists one page of those who are in a channel.
+    pub(crate) async fn presence(&self, request: GetPresenceRequest) -> Result<GetPresenceResponse, Failure> {
+        self.answer(self.presences().get_presence(self.request(request)).await)
+    }
+
+    /// Counts those who are in a channel.
+    pub(crate) async fn presence_stats(
+        &self,
+        request: GetPresenceStatsRequest,
+    ) -> Result<GetPresenceStatsResponse, Failure> {
+        self.answer(self.presences().get_presence_stats(self.request(request)).await)
+    }
+
+    /// Says which users are online.
+    pub(crate) async fn user_presence(
+        &self,
+        request: GetUserPresenceRequest,
+    ) -> Result<GetUserPresenceResponse, Failure> {
+        self.answer(self.presences().get_user_presence(self.request(request)).await)
+    }
+
+    /// Watches who comes and goes, without a deadline for the whole.
+    pub(crate) async fn watch_presence(
+        &self,
+        request: WatchPresenceRequest,
+    ) -> Result<Answers<WatchPresenceResponse>, Failure> {
+        let mut service = self.presences();
+        // The first answer comes at once.
+        let opening = tokio::time::timeout(self.timeout, service.watch_presence(request)).await;
+        let opened = opening.unwrap_or_else(|_| Err(Status::deadline_exceeded(LATE)));
+        let stream = self.answer(opened)?;
+        Ok(Answers { stream: Box::pin(stream), client: self.clone() })
+    }
+
+    fn presences(&self) -> PresenceServiceClient<Door> {
+        PresenceServiceClient::new(self.door.clone())
+    }
+
     fn connections(&self) -> ConnectionServiceClient<Door> {
         ConnectionServiceClient::new(self.door.clone())
     }
@@ -205,15 +281,15 @@ impl ApiClient {
     }
 }
 
-/// The answers to the pushes on one stream.
-pub(crate) struct Answers {
-    stream: Pin<Box<dyn Stream<Item = Result<PublishStreamResponse, Status>> + Send>>,
+/// What the server says on one stream.
+pub(crate) struct Answers<T = PublishStreamResponse> {
+    stream: Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>,
     client: ApiClient,
 }
 
-impl Answers {
+impl<T> Answers<T> {
     /// The next answer; none when the server has ended the stream.
-    pub(crate) async fn next(&mut self) -> Result<Option<PublishStreamResponse>, Failure> {
+    pub(crate) async fn next(&mut self) -> Result<Option<T>, Failure> {
         let answer = self.stream.next().await.transpose();
         answer.map_err(|status| self.client.refused(&status))
     }
@@ -222,6 +298,11 @@ impl Answers {
     pub(crate) fn silence(&self) -> Failure {
         self.client.refused(&Status::deadline_exceeded(LATE))
     }
+}
+
+/// Whether a gRPC code says that the way to the server has failed, or the server has gone.
+pub(crate) fn is_broken(code: i32) -> bool {
+    [Code::Unavailable, Code::Unknown, Code::Internal].iter().any(|broken| *broken as i32 == code)
 }
 
 /// What one push of a stream was refused with.

@@ -7,7 +7,7 @@ use crate::config::{self, Config};
 use crate::exit::Failure;
 
 /// Keys whose values are never printed.
-const SECRETS: [&str; 3] = ["hmac_secret_key", "secret", "key"];
+const SECRETS: [&str; 4] = ["hmac_secret_key", "secret", "key", "password"];
 
 pub(crate) fn run(arguments: &ConfigArguments) -> Result<(), Failure> {
     match &arguments.command {

@@ -16,10 +16,11 @@ use crate::cli::{
 use crate::client::{self, ApiClient};
 use crate::endpoint::ApiEndpoint;
 use crate::exit::Failure;
-use crate::print;
+use crate::{connection_list, print};
 
 pub(crate) fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
     match &arguments.command {
+        ConnectionsCommand::List(arguments) => connection_list::run(arguments),
         ConnectionsCommand::Get(arguments) => show(arguments),
         ConnectionsCommand::Subscribe(arguments) => subscribe(arguments),
         ConnectionsCommand::Unsubscribe(arguments) => unsubscribe(arguments),
@@ -147,7 +148,7 @@ fn subject_and_channel(arguments: &SubscriptionArguments) -> Result<(Option<Subj
 }
 
 /// A random id of version 4, under which a request that the transport repeats is carried out once.
-fn request_id() -> String {
+pub(crate) fn request_id() -> String {
     let random: u128 = rand::random();
     let version = (random & !(0xf << 76)) | (4 << 76);
     let id = (version & !(0b11 << 62)) | (0b10 << 62);

@@ -1,14 +1,19 @@
 //! `fanfare`: the server, and the command line of those who run it and push through it.
 
 mod bench;
+mod channels;
 mod cli;
 mod client;
 mod config;
 mod config_command;
+mod connection_list;
 mod connections;
 mod endpoint;
 mod exit;
+mod history;
 mod nodes;
+mod pages;
+mod presence;
 mod print;
 mod push;
 mod reload;
@@ -31,6 +36,9 @@ fn main() -> std::process::ExitCode {
         Command::Connections(arguments) => connections::run(&arguments),
         Command::Disconnect(arguments) => connections::disconnect(&arguments),
         Command::Revoke(arguments) => connections::revoke(&arguments),
+        Command::History(arguments) => history::run(&arguments),
+        Command::Presence(arguments) => presence::run(&arguments),
+        Command::Channels(arguments) => channels::run(&arguments),
         Command::Nodes(arguments) => nodes::run(&arguments),
         Command::Config(arguments) => config_command::run(&arguments),
         Command::Bench(arguments) => bench::run(&arguments),

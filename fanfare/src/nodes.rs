@@ -6,10 +6,7 @@ use crate::cli::{NodesArguments, Output};
 use crate::client::{self, ApiClient};
 use crate::endpoint::ApiEndpoint;
 use crate::exit::Failure;
-use crate::print;
-
-/// Nodes per page, as many as the server gives.
-const PAGE: i32 = 1_000;
+use crate::{pages, print};
 
 pub(crate) fn run(arguments: &NodesArguments) -> Result<(), Failure> {
     let endpoint = ApiEndpoint::read(&arguments.call.endpoint)?;
@@ -22,22 +19,16 @@ pub(crate) fn run(arguments: &NodesArguments) -> Result<(), Failure> {
     }
 }
 
-/// Asks for page after page.
 async fn all(client: &ApiClient) -> Result<Vec<Node>, Failure> {
     let mut nodes = Vec::new();
-    let mut page_token = String::new();
-    loop {
-        let request = ListNodesRequest { page_size: PAGE, page_token: page_token.clone() };
-        let page = client.nodes(request).await?;
+    pages::all(None, async |page_size, page_token| {
+        let page = client.nodes(ListNodesRequest { page_size, page_token }).await?;
+        let came = page.nodes.len();
         nodes.extend(page.nodes);
-        if page.next_page_token.is_empty() {
-            return Ok(nodes);
-        }
-        if page.next_page_token == page_token {
-            return Err(Failure::Failed("the server gives the same page again and again".to_owned()));
-        }
-        page_token = page.next_page_token;
-    }
+        Ok((came, page.next_page_token))
+    })
+    .await?;
+    Ok(nodes)
 }
 
 fn table(nodes: &[Node]) -> String {

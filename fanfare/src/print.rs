@@ -1,12 +1,13 @@
 //! How answers are shown: aligned tables for people, proto3 JSON for programs.
 
 use std::io::{ErrorKind, Write as _};
+use std::sync::LazyLock;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use fanfare_proto::v1::{GapReason, NodeGap};
+use fanfare_proto::v1::{Coverage, GapReason, NodeGap};
 use fanfare_proto::{DESCRIPTORS, Timestamp};
 use prost_reflect::prost::Message;
-use prost_reflect::{DescriptorPool, DynamicMessage};
+use prost_reflect::{DescriptorError, DescriptorPool, DynamicMessage};
 
 use crate::exit::Failure;
 
@@ -26,15 +27,34 @@ pub(crate) fn text(text: &str) -> Result<(), Failure> {
 
 /// Prints a message of `fanfare.v1` as proto3 JSON, the same as a JSON gateway would answer.
 pub(crate) fn json(name: &str, message: &impl Message) -> Result<(), Failure> {
-    let failed = |error: &dyn std::fmt::Display| Failure::Failed(format!("cannot print the answer: {error}"));
-    let pool = DescriptorPool::decode(DESCRIPTORS).map_err(|error| failed(&error))?;
+    let json = serde_json::to_string_pretty(&dynamic(name, message)?).map_err(|error| not_printed(&error))?;
+    text(&format!("{json}\n"))
+}
+
+/// The same in one line, for answers that are one of many.
+pub(crate) fn json_line(name: &str, message: &impl Message) -> Result<(), Failure> {
+    let json = serde_json::to_string(&dynamic(name, message)?).map_err(|error| not_printed(&error))?;
+    text(&format!("{json}\n"))
+}
+
+/// Prints a line for people.
+pub(crate) fn line(line: &str) -> Result<(), Failure> {
+    text(&format!("{}\n", clean(line)))
+}
+
+fn dynamic(name: &str, message: &impl Message) -> Result<DynamicMessage, Failure> {
+    static POOL: LazyLock<Result<DescriptorPool, DescriptorError>> =
+        LazyLock::new(|| DescriptorPool::decode(DESCRIPTORS));
+    let pool = POOL.as_ref().map_err(|error| not_printed(error))?;
     let descriptor = pool
         .get_message_by_name(&format!("fanfare.v1.{name}"))
-        .ok_or_else(|| failed(&"its descriptor is missing"))?;
-    let message = DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice());
-    let message = message.map_err(|error| failed(&error))?;
-    let json = serde_json::to_string_pretty(&message).map_err(|error| failed(&error))?;
-    text(&format!("{json}\n"))
+        .ok_or_else(|| not_printed(&"its descriptor is missing"))?;
+    DynamicMessage::decode(descriptor, message.encode_to_vec().as_slice())
+        .map_err(|error| not_printed(&error))
+}
+
+fn not_printed(error: &dyn std::fmt::Display) -> Failure {
+    Failure::Failed(format!("cannot print the answer: {error}"))
 }
 
 /// Prints rows of a name and a value.
@@ -62,6 +82,18 @@ pub(crate) fn table<const N: usize>(headings: [&str; N], rows: &[[String; N]]) -
 /// A row for each node that is missing from an answer, with the reason.
 pub(crate) fn gaps(gaps: &[NodeGap]) -> impl Iterator<Item = (&'static str, String)> {
     gaps.iter().map(|gap| ("incomplete", format!("node {} {}", gap.node, reason(gap.reason()))))
+}
+
+/// Rows that say what an answer lacks, if it lacks something.
+pub(crate) fn incomplete(coverage: Option<&Coverage>) -> Result<(), Failure> {
+    match coverage {
+        Some(Coverage { complete: false, missing, .. }) if missing.is_empty() => pairs(&[(
+            "incomplete",
+            "not every node has said what it knows: ask again in a moment".to_owned(),
+        )]),
+        Some(Coverage { missing, .. }) => pairs(&gaps(missing).collect::<Vec<_>>()),
+        None => Ok(()),
+    }
 }
 
 /// Why a node is missing from an answer.

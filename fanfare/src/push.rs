@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use fanfare_proto::v1::{
-    Message, PublishRequest, PublishResponse, Receipt, Target, WaitFor, message::Payload, target::Kind,
+    Message, PublishRequest, PublishResponse, Receipt, Storage, Target, WaitFor, message::Payload,
+    target::Kind,
 };
 use serde_json::value::RawValue;
 
@@ -16,6 +17,7 @@ use crate::cli::{Output, PushArguments, Wait};
 use crate::client::{self, ApiClient};
 use crate::endpoint::ApiEndpoint;
 use crate::exit::Failure;
+use crate::history::text_of;
 use crate::print;
 use lines::{Aim, Form};
 
@@ -33,6 +35,13 @@ pub(crate) fn run(arguments: &PushArguments) -> Result<(), Failure> {
         if arguments.message.binary && matches!(aim, Aim::EachLine) {
             return Err(Failure::Usage(
                 "lines that name their targets are JSON: with --binary say one target".to_owned(),
+            ));
+        }
+        if arguments.keep.idempotency_key.is_some() || arguments.keep.version.is_some() {
+            return Err(Failure::Usage(
+                "a key or a version is one message's: with - lines that name their targets can have an \
+                 idempotency_key of their own"
+                    .to_owned(),
             ));
         }
         return stream::run(arguments, &endpoint, Form { template, aim, binary: arguments.message.binary });
@@ -60,15 +69,24 @@ pub(crate) fn run(arguments: &PushArguments) -> Result<(), Failure> {
 
 /// A push that lacks its target and its data.
 fn template(arguments: &PushArguments) -> Result<PublishRequest, Failure> {
-    let said = &arguments.message;
-    let message =
-        Message { tags: tags(&said.tags)?, exclude_connections: said.exclude.clone(), ..Default::default() };
+    let (said, keep) = (&arguments.message, &arguments.keep);
+    let storage = if keep.no_store { Storage::Skip } else { Storage::Unspecified };
+    let message = Message {
+        tags: tags(&said.tags)?,
+        exclude_connections: said.exclude.clone(),
+        ttl: keep.ttl.and_then(|ttl| to_proto(ttl.0)),
+        storage: storage.into(),
+        version: keep.version.unwrap_or_default(),
+        version_epoch: keep.version_epoch.clone().unwrap_or_default(),
+        ..Default::default()
+    };
     let wait_for = match said.wait {
         Wait::Accepted => WaitFor::Accepted,
         Wait::Written => WaitFor::Written,
     };
     Ok(PublishRequest {
         message: Some(message),
+        idempotency_key: keep.idempotency_key.clone().unwrap_or_default(),
         wait_for: wait_for.into(),
         wait_timeout: to_proto(said.wait_timeout.0),
         ..Default::default()
@@ -134,9 +152,19 @@ fn to_proto(duration: Duration) -> Option<fanfare_proto::Duration> {
 }
 
 fn print_table(answer: &PublishResponse, wait: Wait) -> Result<(), Failure> {
+    let position = answer.position.as_ref().map(|position| ("position", text_of(position)));
+    let not_delivered = [
+        (answer.duplicate, "duplicate", "its key was seen before: nothing was delivered"),
+        (answer.superseded, "superseded", "a newer version was seen before: nothing was delivered"),
+    ];
+    if let Some((_, name, why)) = not_delivered.into_iter().find(|(is_so, ..)| *is_so) {
+        let pairs: Vec<_> = [(name, why.to_owned())].into_iter().chain(position).collect();
+        return print::pairs(&pairs);
+    }
     let Receipt { nodes_asked, written, pending, cut, user_offline, gaps, .. } =
         answer.receipt.clone().unwrap_or_default();
     let mut pairs = vec![("accepted", format!("sent to {}", print::count(nodes_asked.into(), "node")))];
+    pairs.extend(position);
     if wait == Wait::Written {
         let counts = [("written", written), ("pending", pending), ("cut", cut)];
         pairs.extend(counts.map(|(name, count)| (name, count.to_string())));

@@ -113,7 +113,7 @@ fn print_banner(control: &ControlPlane, data: &DataPlane, push_command: &str) {
     let (client, api) = (data.client_address(), control.api_address());
     println!(
         "\n  Fanfare {version} runs in DEV MODE: anyone on this machine may connect, subscribe and publish;\n  \
-         nothing is kept. Not for production.\n\n  \
+         what is kept ends with it. Not for production.\n\n  \
          page        http://{client}/\n  \
          clients     ws://{client}/connection/websocket\n  \
          gRPC API    {api}\n  \

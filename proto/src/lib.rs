@@ -37,6 +37,13 @@ impl link::Publication {
     }
 }
 
+impl link::Member {
+    /// About how many bytes it holds on to.
+    pub fn weight(&self) -> usize {
+        self.user.len() + self.info.len() + self.channel_info.len()
+    }
+}
+
 impl link::Deliver {
     /// About how many bytes it holds on to.
     pub fn weight(&self) -> usize {

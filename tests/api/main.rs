@@ -4,4 +4,7 @@ mod callers;
 mod calls;
 mod node;
 mod operations;
+mod presence;
 mod replica;
+mod streams;
+mod watches;

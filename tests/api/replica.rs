@@ -7,7 +7,9 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use fanfare_cluster::channel::Namespaces;
 use fanfare_cluster::registry::{MemoryRegistry, Registry as _};
-use fanfare_control_plane::{ApiConfig, ControlPlane, ControlPlaneConfig, StartError};
+use fanfare_control_plane::{
+    ApiConfig, ControlPlane, ControlPlaneConfig, HistoryConfig, PresenceConfig, StartError,
+};
 use fanfare_proto::v1::connection_service_client::ConnectionServiceClient;
 use fanfare_tests::sandbox::metric;
 use tokio::runtime::Runtime;
@@ -26,6 +28,15 @@ impl Replica {
     }
 
     pub(crate) fn try_start(api: ApiConfig) -> Result<Self, StartError> {
+        let channels = Namespaces::new(Default::default(), &[]).expect("there is nothing to check");
+        Self::start_with(api, channels, PresenceConfig::default())
+    }
+
+    pub(crate) fn start_with(
+        api: ApiConfig,
+        channels: Namespaces,
+        presence: PresenceConfig,
+    ) -> Result<Self, StartError> {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime starts");
         let registry = Arc::new(MemoryRegistry::default());
@@ -37,7 +48,9 @@ impl Replica {
             admin_address: free,
             owners: 2,
             link_queue_bytes: 8 << 20,
-            channels: Arc::new(Namespaces::default()),
+            history: HistoryConfig::default(),
+            presence,
+            channels: Arc::new(channels),
         };
         let control = runtime.block_on(ControlPlane::start(config, registry.clone()))?;
         Ok(Self { runtime, registry, control })

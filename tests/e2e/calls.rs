@@ -1,6 +1,8 @@
 //! The commands that call the API, against one that answers as a test wants: keys, TLS, lines, tables.
 
 mod fake_api;
+mod fake_presence;
+mod presence;
 
 use std::fmt::Write as _;
 use std::fs;

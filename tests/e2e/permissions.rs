@@ -16,6 +16,10 @@ allow_anonymous_connect_without_token = true
 [client.token]
 hmac_secret_key = "{SECRET}"
 
+[channel.personal]
+history_size = 0
+history_ttl = "0s"
+
 [channel.without_namespace]
 allow_subscribe_for_client = true
 

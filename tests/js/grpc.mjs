@@ -14,7 +14,7 @@ for (const name of ['one', 'two', 'three']) await subscribe((await connect({ nam
 const { receipt, position, duplicate } = await service.publish({ target: { channel: 'news' }, message, wait_for: 'WAIT_FOR_WRITTEN' });
 const { written, pending, cut, complete, nodes_asked: asked, gaps } = receipt;
 assert.deepEqual({ written, pending, cut, complete, asked, gaps }, { written: 3, pending: 0, cut: 0, complete: true, asked: 1, gaps: [] });
-assert.deepEqual([position, duplicate], [null, false]);
+assert.deepEqual([position.offset, position.epoch.length > 0, duplicate], [1, true, false]);
 const accepted = await service.publish({ target: { channel: 'news' }, message });
 assert.equal(accepted.receipt.written, 0, 'nothing is counted without the wait');
 
@@ -35,10 +35,11 @@ for (const [request, field] of wrong) {
   assert.equal(BadRequest.field_violations[0].field, field);
   assert.ok(BadRequest.field_violations[0].description.length > 0);
 }
-const unbuilt = await refusal({ target: { channel: 'news' }, message, idempotency_key: 'once' });
-assert.equal(unbuilt.code, grpc.status.UNIMPLEMENTED);
-assert.match(unbuilt.details, /idempotency_key/);
-assert.equal(errorDetails(unbuilt).ErrorInfo.reason, 'OPTION_NOT_AVAILABLE');
+const once = { target: { channel: 'once' }, message, idempotency_key: 'k' };
+const first = await service.publish(once);
+const repeated = await service.publish(once);
+assert.deepEqual([first.duplicate, repeated.duplicate], [false, true]);
+assert.deepEqual(repeated.position, first.position);
 
 // A client that does not read is pending in a receipt that comes before the call's deadline.
 const DEADLINE = 500;

@@ -8,7 +8,8 @@ const FORMAT = { keepCase: true, longs: Number, enums: String, defaults: true };
 const PROTO = fileURLToPath(new URL('../../proto', import.meta.url));
 const PATIENCE = 20_000;
 
-const loaded = protoLoader.loadSync('fanfare/v1/push.proto', { ...FORMAT, includeDirs: [PROTO] });
+const FILES = ['fanfare/v1/push.proto', 'fanfare/v1/connections.proto'];
+const loaded = protoLoader.loadSync(FILES, { ...FORMAT, includeDirs: [PROTO] });
 const { fanfare } = grpc.loadPackageDefinition(loaded);
 
 const google = protoLoader.fromJSON(googleTypes(), FORMAT);
@@ -16,6 +17,9 @@ const { grpc: published } = grpc.loadPackageDefinition(google);
 
 /** `fanfare.v1.PushService`. */
 export const pushService = (address) => promised(fanfare.v1.PushService, address);
+
+/** `fanfare.v1.ConnectionService`. */
+export const connectionService = (address) => promised(fanfare.v1.ConnectionService, address);
 
 /** `grpc.health.v1.Health`. */
 export const healthService = (address) => promised(published.health.v1.Health, address);

@@ -10,7 +10,7 @@ use fanfare_cluster::placement::PlacementNumber;
 use fanfare_cluster::registry::{
     MembershipWatch, MemoryRegistry, Record, Registry, RegistryError, ReplicaRecord,
 };
-use fanfare_control_plane::{ApiConfig, ControlPlane, ControlPlaneConfig};
+use fanfare_control_plane::{ApiConfig, ControlPlane, ControlPlaneConfig, HistoryConfig, PresenceConfig};
 use fanfare_data_plane::{ClientConfig, DataPlane, DataPlaneConfig, TokenConfig};
 use fanfare_proto::v1::push_service_client::PushServiceClient;
 use fanfare_proto::v1::target::Kind;
@@ -172,6 +172,8 @@ fn control_config(link_queue_bytes: usize) -> ControlPlaneConfig {
         admin_address: free_port(),
         owners: 2,
         link_queue_bytes,
+        history: HistoryConfig::default(),
+        presence: PresenceConfig::default(),
         channels: channels(),
     }
 }

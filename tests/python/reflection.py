@@ -28,7 +28,7 @@ async def scenario(api):
     code, info = await error_of(api.publish({"target": {"channel": "#42"}, "message": message}))
     assert code == grpc.StatusCode.INVALID_ARGUMENT
     assert info == ("INVALID_FIELD", "fanfare.v1"), info
-    request = {"target": {"channel": "news"}, "message": message, "idempotency_key": "once"}
+    request = {"target": {"channel": "news"}, "message": message, "wait_for": 9}
     code, info = await error_of(api.publish(request))
     assert code == grpc.StatusCode.UNIMPLEMENTED
     assert info == ("OPTION_NOT_AVAILABLE", "fanfare.v1"), info

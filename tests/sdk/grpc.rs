@@ -6,7 +6,7 @@ use crate::program::{Encoding, Language, run};
 
 #[test]
 fn a_javascript_client_gets_receipts_error_details_and_health() {
-    run(&Sandbox::start(), "grpc", Language::JavaScript, Encoding::Json);
+    run(&Sandbox::start_dev(&[]), "grpc", Language::JavaScript, Encoding::Json);
 }
 
 #[test]

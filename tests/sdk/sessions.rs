@@ -21,12 +21,12 @@ fn stays_over_pings(language: Language, encoding: Encoding) {
 }
 
 fn survives_a_restart(language: Language, encoding: Encoding) {
-    let server = Sandbox::start();
+    let server = Sandbox::start_dev(&[]);
     let program = Program::start(&server, "restart", language, encoding);
     reach_the_subscriber(&server, r#""before""#);
     let same_port = format!("client.address={}", server.clients);
     assert!(server.end("TERM").success());
-    let server = Sandbox::start_with(&[&same_port]);
+    let server = Sandbox::start_dev(&[&same_port]);
     reach_the_subscriber(&server, r#""after""#);
     program.succeeds();
 }

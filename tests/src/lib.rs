@@ -2,5 +2,6 @@
 
 pub mod eventually;
 pub mod sandbox;
+pub mod store;
 pub mod tls;
 pub mod websocket;

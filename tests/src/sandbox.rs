@@ -43,13 +43,35 @@ impl Default for Sandbox {
     }
 }
 
+/// Channels, those of users as well, that keep nothing and of which nobody is told who is there: what most tests look at is as short as can be.
+const PLAIN: [&str; 8] = [
+    "channel.without_namespace.history_size=0",
+    "channel.without_namespace.history_ttl=0s",
+    "channel.without_namespace.force_recovery=false",
+    "channel.without_namespace.presence=false",
+    "channel.without_namespace.join_leave=false",
+    "channel.without_namespace.force_push_join_leave=false",
+    "channel.personal.history_size=0",
+    "channel.personal.history_ttl=0s",
+];
+
 impl Sandbox {
-    /// Starts `fanfare serve --dev` on free ports.
+    /// Starts `fanfare serve --dev` on free ports, with channels that keep nothing.
     pub fn start() -> Self {
         Self::start_with(&[])
     }
 
-    /// Starts it with further settings, each `key=value`.
+    /// Starts `fanfare serve --dev` on free ports as it is, with further settings, each `key=value`.
+    ///
+    /// # Panics
+    /// If it does not become ready.
+    pub fn start_dev(settings: &[&str]) -> Self {
+        let sandbox = Self::spawn_dev(settings);
+        sandbox.wait_until_ready();
+        sandbox
+    }
+
+    /// Starts it with channels that keep nothing and further settings, each `key=value`.
     ///
     /// # Panics
     /// If it does not become ready.
@@ -64,6 +86,10 @@ impl Sandbox {
     /// # Panics
     /// If it ends instead.
     pub fn start_unready(settings: &[&str]) -> Self {
+        Self::spawn_dev(&[&PLAIN, settings].concat())
+    }
+
+    fn spawn_dev(settings: &[&str]) -> Self {
         let mut command = Command::new(binary());
         command.args([
             "serve",

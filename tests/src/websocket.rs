@@ -277,7 +277,7 @@ impl WebSocket {
     /// If the server refuses.
     pub fn subscribe(&mut self, channel: &str) {
         let reply = self.command("subscribe", &json!({ "channel": channel }));
-        assert_eq!(reply["subscribe"], json!({}), "{reply}");
+        assert!(reply["subscribe"].is_object(), "{reply}");
     }
 
     /// The data of the next push, which must be to the channel.

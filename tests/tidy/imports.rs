@@ -30,8 +30,9 @@ const IN_ONE_FILE: [&str; 3] = ["jsonwebtoken", "etcd_client", "redis"];
 const BESIDES: [(&str, &str); 1] = [("jsonwebtoken", "fanfare/src/token.rs")];
 
 /// Files that may name tonic though they are no service and no link.
-const TONIC_BY_NAME: [&str; 6] = [
+const TONIC_BY_NAME: [&str; 7] = [
     "cluster/src/dial.rs",
+    "control-plane/src/api/asked.rs",
     "control-plane/src/api/edge.rs",
     "control-plane/src/api/guard.rs",
     "control-plane/src/api/handshakes.rs",

@@ -1,12 +1,14 @@
 //! Namespaces: which options a channel has, by the beginning of its name.
 
 use std::collections::{BTreeMap, HashMap};
+use std::time::Duration;
 
 use regex::{Regex, RegexBuilder};
 use serde::{Deserialize, Serialize};
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::{ChannelName, ChannelOptions};
+use crate::quantity::Span;
 
 /// The longest name of a namespace, in bytes.
 const MAX_NAME: usize = 64;
@@ -48,6 +50,14 @@ pub enum InvalidNamespaces {
     /// Two have the same name.
     #[error("the namespace {0:?} is there twice")]
     Twice(String),
+    /// Options do not go together.
+    #[error("{place}: {why}")]
+    Option {
+        /// The namespace.
+        place: String,
+        /// What is wrong with it.
+        why: super::InvalidOption,
+    },
     /// A pattern cannot be read.
     #[error("channel_regex of {place}: {why}")]
     Regex {
@@ -71,10 +81,32 @@ pub struct ChannelRules {
     pattern: Option<Regex>,
 }
 
+/// What the history keeps of what is pushed to a user, so that a push to one who is just moving arrives.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct PersonalHistory {
+    /// Pushes at most; 0 if none.
+    pub history_size: u32,
+    /// For how long; 0 if none.
+    pub history_ttl: Span,
+}
+
+impl Default for PersonalHistory {
+    fn default() -> Self {
+        Self { history_size: 100, history_ttl: Span(Duration::from_secs(60)) }
+    }
+}
+
+impl PersonalHistory {
+    /// Nothing is kept.
+    pub const OFF: Self = Self { history_size: 0, history_ttl: Span(Duration::ZERO) };
+}
+
 /// All namespaces of a configuration.
 #[derive(Clone, Debug, Default)]
 pub struct Namespaces {
     without: ChannelRules,
+    personal: ChannelRules,
     named: HashMap<String, ChannelRules>,
     hash: u64,
 }
@@ -85,7 +117,19 @@ impl Namespaces {
     /// # Errors
     /// Says which one cannot be used, and why.
     pub fn new(without: ChannelOptions, named: &[Namespace]) -> Result<Self, InvalidNamespaces> {
-        let hash = xxh3_64(format!("{without:?} {named:?}").as_bytes());
+        Self::with_personal(without, named, &PersonalHistory::default())
+    }
+
+    /// As [`new`](Self::new), with another history of what is pushed to users.
+    ///
+    /// # Errors
+    /// Says which one cannot be used, and why.
+    pub fn with_personal(
+        without: ChannelOptions,
+        named: &[Namespace],
+        personal: &PersonalHistory,
+    ) -> Result<Self, InvalidNamespaces> {
+        let hash = xxh3_64(format!("{without:?} {named:?} {personal:?}").as_bytes());
         let mut rules = HashMap::new();
         for Namespace { name, options } in named {
             let fits = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
@@ -97,7 +141,19 @@ impl Namespaces {
                 return Err(InvalidNamespaces::Twice(name.clone()));
             }
         }
-        Ok(Self { without: ChannelRules::new(without, "channel.without_namespace")?, named: rules, hash })
+        let personal = ChannelOptions {
+            publication_data_format: without.publication_data_format,
+            publication_rate_limit: without.publication_rate_limit,
+            history_size: personal.history_size,
+            history_ttl: personal.history_ttl,
+            force_positioning: personal.history_size > 0,
+            force_recovery: personal.history_size > 0,
+            presence: true,
+            ..ChannelOptions::default()
+        };
+        let personal = ChannelRules::new(personal, "channel.personal")?;
+        let without = ChannelRules::new(without, "channel.without_namespace")?;
+        Ok(Self { without, personal, named: rules, hash })
     }
 
     /// What holds for a channel.
@@ -105,15 +161,19 @@ impl Namespaces {
     /// # Errors
     /// If its namespace is not configured.
     pub fn of(&self, channel: &ChannelName) -> Result<&ChannelRules, UnknownNamespace> {
+        if channel.is_personal() {
+            return Ok(&self.personal);
+        }
         match channel.split_namespace().0 {
             None => Ok(&self.without),
             Some(name) => self.named.get(name).ok_or(UnknownNamespace),
         }
     }
 
-    /// What holds for personal channels: they are outside of any namespace.
+    /// What holds for personal channels: the data and the rate of channels outside of any namespace, and a
+    /// history of their own.
     pub fn personal(&self) -> &ChannelOptions {
-        &self.without.options
+        &self.personal.options
     }
 
     /// A number that differs where the configurations differ, for processes to compare.
@@ -124,6 +184,8 @@ impl Namespaces {
 
 impl ChannelRules {
     fn new(options: ChannelOptions, place: &str) -> Result<Self, InvalidNamespaces> {
+        let misused = |why| InvalidNamespaces::Option { place: place.to_owned(), why };
+        options.validate().map_err(misused)?;
         let pattern = match options.channel_regex.as_str() {
             "" => None,
             pattern => {
@@ -192,6 +254,28 @@ mod tests {
         assert!(error.contains("namespace \"a\""), "{error}");
         assert!(namespace(r#"{"name": "a", "histroy_size": 1}"#).unwrap_err().contains("histroy_size"));
         assert!(namespace("{}").unwrap_err().contains("name"));
+    }
+
+    #[test]
+    fn options_that_do_not_go_together_are_named() {
+        let refused = |json: &str| {
+            let named = [namespace(json).unwrap()];
+            Namespaces::new(ChannelOptions::default(), &named).unwrap_err().to_string()
+        };
+        let alone = refused(r#"{"name": "a", "force_recovery": true}"#);
+        assert_eq!(alone, "namespace \"a\": force_recovery needs history_size and history_ttl");
+        assert!(refused(r#"{"name": "a", "history_size": 10}"#).contains("history_ttl"));
+        assert!(refused(r#"{"name": "a", "force_push_join_leave": true}"#).contains("join_leave"));
+    }
+
+    #[test]
+    fn what_is_pushed_to_users_has_a_short_history_of_its_own() {
+        let namespaces = Namespaces::new(ChannelOptions::default(), &[]).unwrap();
+        let personal = &namespaces.of(&channel("#42")).unwrap().options;
+        assert!(personal.has_history() && personal.force_recovery && personal.has_presence());
+        assert!(!namespaces.of(&channel("42")).unwrap().options.has_history());
+        let off = Namespaces::with_personal(ChannelOptions::default(), &[], &PersonalHistory::OFF).unwrap();
+        assert!(!off.personal().has_history());
     }
 
     #[test]

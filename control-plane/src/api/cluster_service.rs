@@ -3,25 +3,37 @@
 use std::ops::Bound;
 use std::sync::Arc;
 
+use fanfare_cluster::channel::{ChannelName, Namespaces};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::registry::NodeRecord;
 use fanfare_proto::Timestamp;
 use fanfare_proto::v1::cluster_service_server::ClusterService;
-use fanfare_proto::v1::{ListNodesRequest, ListNodesResponse, Node, NodeState};
+use fanfare_proto::v1::{
+    Channel, ListChannelsRequest, ListChannelsResponse, ListNodesRequest, ListNodesResponse, Node, NodeState,
+};
+use futures_util::future::try_join_all;
+use tokio::sync::Mutex;
 use tonic::{Request, Response, Status};
 
+use super::pages::{parse_size, parse_token, token_behind};
+use super::presence_answers::{coverage, merged};
 use crate::links::Links;
+use crate::members::{Counts, Coverage};
+use crate::owners::{ChannelsWanted, Owners};
+use crate::presence::Presence;
 use crate::refusal::Refusal;
 use crate::router::Router;
-
-const DEFAULT_PAGE: usize = 100;
-const MAX_PAGE: usize = 1000;
 
 /// The service; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ClusterApi {
     pub(crate) router: Arc<Router>,
     pub(crate) links: Arc<Links>,
+    pub(crate) owners: Owners,
+    pub(crate) presence: Presence,
+    pub(crate) channels: Arc<Namespaces>,
+    /// One list of channels at a time: each looks at all channels, which holds up their owners.
+    pub(crate) listing: Arc<Mutex<()>>,
 }
 
 impl ClusterApi {
@@ -44,6 +56,59 @@ impl ClusterApi {
     }
 }
 
+impl ClusterApi {
+    async fn list_channels(&self, request: ListChannelsRequest) -> Result<ListChannelsResponse, Refusal> {
+        let ListChannelsRequest { page_size, page_token, prefix } = request;
+        let size = parse_size(page_size)?;
+        let token = |bytes| ChannelName::parse(&String::from_utf8(bytes).ok()?).ok();
+        let after = parse_token(&page_token, token)?;
+        // One more than a page holds shows that there is another page.
+        let turn = self.listing.lock().await;
+        let mut listed = self.owners.list(ChannelsWanted { after, prefix, most: size + 1 }).await?;
+        drop(turn);
+        let more = listed.len() > size;
+        listed.truncate(size);
+        let last = listed.last().filter(|_| more);
+        let next_page_token =
+            last.map_or_else(String::new, |(last, _)| token_behind(last.as_str().as_bytes()));
+        let (counts, covered) = self.count(&listed).await?;
+        let channels = listed.into_iter().zip(counts).map(|((channel, nodes), counts)| Channel {
+            channel: channel.as_str().to_owned(),
+            nodes: u32::try_from(nodes).unwrap_or(u32::MAX),
+            has_presence: counts.is_some(),
+            connections: counts.map_or(0, |counts| counts.connections as u64),
+            users: counts.map_or(0, |counts| counts.users as u64),
+        });
+        let channels = channels.collect();
+        Ok(ListChannelsResponse { channels, next_page_token, coverage: Some(coverage(covered)) })
+    }
+
+    /// How many are in each channel, if its namespace has presence; and how far all this can be believed.
+    async fn count(
+        &self,
+        listed: &[(ChannelName, usize)],
+    ) -> Result<(Vec<Option<Counts>>, Coverage), Refusal> {
+        let mut shares: Vec<Vec<(usize, ChannelName)>> = vec![Vec::new(); self.presence.count()];
+        for (at, (channel, _)) in listed.iter().enumerate() {
+            if self.channels.of(channel).is_ok_and(|rules| rules.options.presence) {
+                shares[self.presence.index(channel)].push((at, channel.clone()));
+            }
+        }
+        let ask = |(task, share): (usize, Vec<(usize, ChannelName)>)| {
+            self.presence.ask(task, move |members, _| {
+                let counts = share.into_iter().map(|(at, channel)| (at, members.counts(&channel)));
+                (counts.collect::<Vec<_>>(), members.coverage())
+            })
+        };
+        let (mut counts, mut all) = (vec![None; listed.len()], Vec::new());
+        for (share, covered) in try_join_all(shares.into_iter().enumerate().map(ask)).await? {
+            share.into_iter().for_each(|(at, count)| counts[at] = Some(count));
+            all.push(covered);
+        }
+        Ok((counts, merged(all)))
+    }
+}
+
 #[tonic::async_trait]
 impl ClusterService for ClusterApi {
     async fn list_nodes(
@@ -52,43 +117,26 @@ impl ClusterService for ClusterApi {
     ) -> Result<Response<ListNodesResponse>, Status> {
         let ListNodesRequest { page_size, page_token } = request.into_inner();
         let size = parse_size(page_size)?;
-        let from = match parse_token(&page_token)? {
+        let token = |bytes| String::from_utf8(bytes).ok()?.parse().ok();
+        let from = match parse_token(&page_token, token)? {
             None => Bound::Unbounded,
-            Some(last) => Bound::Excluded(last),
+            Some(last) => Bound::<MemberId>::Excluded(last),
         };
         let members = self.router.members();
         let mut rest = members.nodes.range((from, Bound::Unbounded));
         let nodes: Vec<Node> =
             rest.by_ref().take(size).map(|(id, record)| self.describe(id, record)).collect();
         let more = rest.next().and(nodes.last());
-        let next_page_token = more.map_or_else(String::new, |last| token_behind(&last.node));
+        let next_page_token = more.map_or_else(String::new, |last| token_behind(last.node.as_bytes()));
         Ok(Response::new(ListNodesResponse { nodes, next_page_token }))
     }
-}
 
-fn parse_size(size: i32) -> Result<usize, Refusal> {
-    match usize::try_from(size) {
-        Ok(0) => Ok(DEFAULT_PAGE),
-        Ok(size) => Ok(size.min(MAX_PAGE)),
-        Err(_) => Err(Refusal::invalid("page_size", "must not be negative")),
+    async fn list_channels(
+        &self,
+        request: Request<ListChannelsRequest>,
+    ) -> Result<Response<ListChannelsResponse>, Status> {
+        Ok(Response::new(self.list_channels(request.into_inner()).await?))
     }
-}
-
-/// A page goes on behind a node's id, so that nodes that come or go in between shift nothing. The token is the
-/// id in hexadecimal, lest somebody takes it for something to write by hand.
-fn token_behind(id: &str) -> String {
-    id.bytes().map(|byte| format!("{byte:02x}")).collect()
-}
-
-fn parse_token(token: &str) -> Result<Option<MemberId>, Refusal> {
-    if token.is_empty() {
-        return Ok(None);
-    }
-    let digits = token.chars().map(|digit| digit.to_digit(16)).collect::<Option<Vec<_>>>();
-    let digits = digits.filter(|digits| digits.len() % 2 == 0);
-    let bytes = digits.map(|digits| digits.chunks(2).map(|pair| (pair[0] << 4 | pair[1]) as u8).collect());
-    let id = bytes.and_then(|bytes| String::from_utf8(bytes).ok()).and_then(|id| id.parse().ok());
-    id.map(Some).ok_or_else(|| Refusal::invalid("page_token", "must be a next_page_token of this service"))
 }
 
 #[cfg(test)]
@@ -99,7 +147,8 @@ mod tests {
 
     use super::*;
     use crate::metrics::Metrics;
-    use crate::owners::Owners;
+    use crate::owners::OwnersSetup;
+    use crate::presence::PresenceSetup;
 
     async fn api(ids: &[&str]) -> ClusterApi {
         let registry = MemoryRegistry::default();
@@ -109,10 +158,26 @@ mod tests {
         }
         let metrics = Metrics::default();
         let links = Arc::new(Links::new(1 << 20, metrics.clone()));
-        let owners = Owners::start(1, 1 << 20, &metrics, &Default::default());
-        let me = "replica".parse().unwrap();
-        let router = Router::new(me, owners, links.clone(), Arc::default(), registry.watch());
-        ClusterApi { router: Arc::new(router), links }
+        let owners = Owners::start(&OwnersSetup::in_memory(1 << 20, Default::default()), &Default::default());
+        let me: MemberId = "replica".parse().unwrap();
+        let setup = PresenceSetup {
+            me: me.clone(),
+            incarnation: Incarnation::random(),
+            channels: Arc::default(),
+            membership: registry.watch(),
+            config: Default::default(),
+            metrics,
+        };
+        let presence = Presence::start(1, &setup, &Default::default());
+        let router = Router::new(me, owners.clone(), links.clone(), Arc::default(), registry.watch());
+        ClusterApi {
+            router: Arc::new(router),
+            links,
+            owners,
+            presence,
+            channels: Arc::default(),
+            listing: Arc::default(),
+        }
     }
 
     async fn page(api: &ClusterApi, page_size: i32, page_token: &str) -> Result<(Vec<Node>, String), Status> {

@@ -1,84 +1,48 @@
 //! `fanfare.v1.ConnectionService`: what is known of connections, and what is done with them.
 
-use std::hash::BuildHasher as _;
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use fanfare_cluster::channel::Namespaces;
+use fanfare_cluster::channel::{ChannelName, Namespaces};
 use fanfare_cluster::member::MemberId;
 use fanfare_proto::Timestamp;
+use fanfare_proto::link::act::Action;
 use fanfare_proto::link::{self, open_response};
 use fanfare_proto::v1::connection_service_server::ConnectionService;
 use fanfare_proto::v1::subject::Kind;
 use fanfare_proto::v1::{
-    Connection, DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse, Outcome,
-    RefreshRequest, RefreshResponse, RevokeTokensRequest, RevokeTokensResponse, Subject, SubscribeRequest,
-    SubscribeResponse, UnsubscribeRequest, UnsubscribeResponse,
+    self, Connection, DisconnectRequest, DisconnectResponse, GetConnectionRequest, GetConnectionResponse,
+    ListConnectionsRequest, ListConnectionsResponse, Outcome, RefreshRequest, RefreshResponse,
+    RevokeTokensRequest, RevokeTokensResponse, SubscribeRequest, SubscribeResponse, UnsubscribeRequest,
+    UnsubscribeResponse,
 };
-use foldhash::fast::FixedState;
 use tonic::{Request, Response, Status};
 
+use super::asked::Asked;
+use super::connection_list::{self, Wanted};
 use super::deadline::time_left;
+use super::presence_answers::timestamp;
 use super::receipt::gaps;
 use crate::inspections::Inspections;
 use crate::links::Links;
-use crate::operation::{Operation, parse_connection, parse_revocation, unix_seconds};
+use crate::members::{Members, TooManySubscriptions};
+use crate::operation::{Operation, Subject, parse_connection, parse_revocation, unix_seconds};
+use crate::presence::Presence;
 use crate::refusal::Refusal;
-use crate::repeats::{Repeats, RequestKey};
+use crate::repeats::Repeats;
 use crate::revocations::Revocations;
 use crate::router::{Receipt, Router};
-
-/// How long nodes may take to carry an operation out.
-const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest request id, in bytes.
-const MAX_REQUEST_ID: usize = 128;
-
-/// What the edge knows of a call that acts on connections, and what its audit line still has to learn.
-#[derive(Clone, Debug)]
-pub(crate) struct OperatorCall {
-    pub(crate) caller: Arc<str>,
-    /// Whom it concerns, once that is known.
-    pub(crate) subject: Arc<OnceLock<String>>,
-}
 
 /// The service; cheap to clone.
 #[derive(Clone, Debug)]
 pub(crate) struct ConnectionApi {
     pub(crate) router: Arc<Router>,
     pub(crate) links: Arc<Links>,
+    pub(crate) presence: Presence,
     pub(crate) inspections: Arc<Inspections>,
     pub(crate) revocations: Arc<Revocations>,
     pub(crate) repeats: Arc<Repeats>,
     pub(crate) channels: Arc<Namespaces>,
-}
-
-/// An operation with what is known of its call.
-struct Asked {
-    key: RequestKey,
-    patience: Duration,
-}
-
-impl Asked {
-    fn new<T: prost::Message>(
-        request: &Request<T>,
-        method: &'static str,
-        id: &str,
-        subject: String,
-    ) -> Result<Self, Refusal> {
-        let call = request.extensions().get::<OperatorCall>();
-        if let Some(call) = call {
-            // It is set once per call.
-            let _ = call.subject.set(subject);
-        }
-        if id.len() > MAX_REQUEST_ID {
-            return Err(Refusal::invalid("request_id", format!("at most {MAX_REQUEST_ID} bytes")));
-        }
-        let caller = call.map_or_else(|| "".into(), |call| call.caller.clone());
-        let content = FixedState::default().hash_one(request.get_ref().encode_to_vec());
-        let left = time_left(request.metadata().as_ref());
-        let patience = left.map_or(PATIENCE, |left| left.min(PATIENCE));
-        Ok(Self { key: RequestKey { caller, method, id: id.to_owned(), content }, patience })
-    }
 }
 
 impl ConnectionApi {
@@ -88,8 +52,35 @@ impl ConnectionApi {
         operation: Result<Operation, Refusal>,
     ) -> Result<Option<Outcome>, Status> {
         let operation = operation?;
-        let act = async { self.router.act(operation, asked.patience).await.map(outcome) };
+        let act = async {
+            self.keep(&operation).await?;
+            self.router.act(operation, asked.patience).await.map(outcome)
+        };
         Ok(Some(self.repeats.once(asked.key, act).await?))
+    }
+
+    /// Keeps a subscription for a user who is online, or keeps it no longer. Before nodes are told: whoever comes in
+    /// between is told by one or the other.
+    async fn keep(&self, operation: &Operation) -> Result<(), Refusal> {
+        let Subject::User(user) = operation.subject.clone() else { return Ok(()) };
+        let (channel, keeps) = match &operation.action {
+            Action::Subscribe(subscribe) => (&subscribe.channel, true),
+            Action::Unsubscribe(unsubscribe) => (&unsubscribe.channel, false),
+            _ => return Ok(()),
+        };
+        let Ok(channel) = ChannelName::parse(channel) else { return Ok(()) };
+        if !self.router.owns(&user) {
+            return Err(Refusal::NoOwner);
+        }
+        let task = self.presence.index(&user);
+        let change = move |members: &mut Members, _| match keeps {
+            true => members.subscribe(&user, channel),
+            false => {
+                members.unsubscribe(&user, &channel);
+                Ok(())
+            }
+        };
+        self.presence.ask(task, change).await?.map_err(|TooManySubscriptions| Refusal::TooManySubscriptions)
     }
 
     async fn revoke(&self, request: RevokeTokensRequest, patience: Duration) -> Result<Outcome, Refusal> {
@@ -131,6 +122,16 @@ impl ConnectionService for ConnectionApi {
         let left = time_left(request.metadata().as_ref());
         let connection = Some(self.inspect(&request.get_ref().connection, left).await?);
         Ok(Response::new(GetConnectionResponse { connection }))
+    }
+
+    async fn list_connections(
+        &self,
+        request: Request<ListConnectionsRequest>,
+    ) -> Result<Response<ListConnectionsResponse>, Status> {
+        let left = time_left(request.metadata().as_ref());
+        let wanted = Wanted::parse(request.into_inner(), SystemTime::now())?;
+        let of = (&self.router, &self.links, &self.inspections);
+        Ok(Response::new(connection_list::list(wanted, of, left).await))
     }
 
     async fn disconnect(
@@ -186,7 +187,7 @@ impl ConnectionService for ConnectionApi {
 }
 
 /// Whom a call concerns, for the audit line: also if it is not good.
-fn named(subject: Option<&Subject>) -> String {
+fn named(subject: Option<&v1::Subject>) -> String {
     match subject.and_then(|subject| subject.kind.as_ref()) {
         None => String::new(),
         Some(Kind::User(user)) => format!("user {user:?}"),
@@ -203,8 +204,7 @@ fn outcome(receipt: Receipt) -> Outcome {
     }
 }
 
-fn describe(id: &str, node: &MemberId, state: link::ConnectionState) -> Connection {
-    let milliseconds = Duration::from_millis(state.connected_at_ms);
+pub(super) fn describe(id: &str, node: &MemberId, state: link::ConnectionState) -> Connection {
     let seconds = |seconds: u64| i64::try_from(seconds).unwrap_or(i64::MAX);
     Connection {
         connection: id.to_ascii_lowercase(),
@@ -215,10 +215,7 @@ fn describe(id: &str, node: &MemberId, state: link::ConnectionState) -> Connecti
         tls: state.tls,
         sdk_name: state.sdk_name,
         sdk_version: state.sdk_version,
-        connected_at: Some(Timestamp {
-            seconds: seconds(milliseconds.as_secs()),
-            nanos: milliseconds.subsec_nanos() as i32,
-        }),
+        connected_at: timestamp(state.connected_at_ms),
         expires_at: (state.expires_at != 0)
             .then(|| Timestamp { seconds: seconds(state.expires_at), nanos: 0 }),
         info: state.info,

@@ -9,14 +9,17 @@ use fanfare_cluster::tls::ServerTls;
 use fanfare_proto::DESCRIPTORS;
 use fanfare_proto::v1::cluster_service_server::{self, ClusterServiceServer};
 use fanfare_proto::v1::connection_service_server::{self, ConnectionServiceServer};
+use fanfare_proto::v1::history_service_server::{self, HistoryServiceServer};
+use fanfare_proto::v1::presence_service_server::{self, PresenceServiceServer};
 use fanfare_proto::v1::push_service_server::{self, PushServiceServer};
 use tokio::net::TcpListener;
 use tonic::transport::Server;
+use tonic_health::server::HealthReporter;
 use tracing::error;
 
 use super::guard::{Door, GuardLayer};
 use super::push_service::MAX_TARGETS;
-use super::{ClusterApi, ConnectionApi, PushApi, handshakes};
+use super::{ClusterApi, ConnectionApi, HistoryApi, PresenceApi, PushApi, handshakes};
 use crate::metrics::Metrics;
 
 /// A request: the largest publication with its tags and exclusions, and as many targets as a broadcast may have.
@@ -39,7 +42,9 @@ const CONNECTION_WINDOW: u32 = 8 << 20;
 pub(crate) struct Services {
     pub(crate) push: PushApi,
     pub(crate) connections: ConnectionApi,
+    pub(crate) history: HistoryApi,
     pub(crate) cluster: ClusterApi,
+    pub(crate) presence: PresenceApi,
 }
 
 /// How callers come in.
@@ -65,7 +70,9 @@ pub(crate) fn serve(
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
             .with_service_name(push_service_server::SERVICE_NAME)
             .with_service_name(connection_service_server::SERVICE_NAME)
+            .with_service_name(history_service_server::SERVICE_NAME)
             .with_service_name(cluster_service_server::SERVICE_NAME)
+            .with_service_name(presence_service_server::SERVICE_NAME)
             .with_service_name(tonic_health::pb::health_server::SERVICE_NAME)
     };
     let (v1, v1alpha) = (reflection().build_v1()?, reflection().build_v1alpha()?);
@@ -73,9 +80,7 @@ pub(crate) fn serve(
     let spawner = tasks.clone();
     tasks.spawn("public API", async move {
         let (health, health_service) = tonic_health::server::health_reporter();
-        health.set_serving::<PushServiceServer<PushApi>>().await;
-        health.set_serving::<ConnectionServiceServer<ConnectionApi>>().await;
-        health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
+        serves_all(&health).await;
         let server = Server::builder()
             .timeout(CALL_TIMEOUT)
             .max_concurrent_streams(entrance.max_concurrent_calls)
@@ -86,7 +91,9 @@ pub(crate) fn serve(
             .layer(GuardLayer(entrance.door))
             .add_service(PushServiceServer::new(services.push).max_decoding_message_size(MAX_REQUEST))
             .add_service(ConnectionServiceServer::new(services.connections))
+            .add_service(HistoryServiceServer::new(services.history))
             .add_service(ClusterServiceServer::new(services.cluster))
+            .add_service(PresenceServiceServer::new(services.presence).max_decoding_message_size(MAX_REQUEST))
             .add_service(health_service)
             .add_service(v1)
             .add_service(v1alpha);
@@ -106,4 +113,13 @@ pub(crate) fn serve(
         }
     });
     Ok(())
+}
+
+/// Says that all services are there.
+async fn serves_all(health: &HealthReporter) {
+    health.set_serving::<PushServiceServer<PushApi>>().await;
+    health.set_serving::<ConnectionServiceServer<ConnectionApi>>().await;
+    health.set_serving::<HistoryServiceServer<HistoryApi>>().await;
+    health.set_serving::<ClusterServiceServer<ClusterApi>>().await;
+    health.set_serving::<PresenceServiceServer<PresenceApi>>().await;
 }

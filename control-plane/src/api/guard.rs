@@ -16,7 +16,7 @@ use tonic::{Code, Status};
 use tower::{Layer, Service};
 use tracing::{Instrument as _, debug, info, info_span};
 
-use super::connection_service::OperatorCall;
+use super::asked::OperatorCall;
 use super::keys::KeySet;
 use super::methods::{Access, access};
 use super::status;

@@ -22,9 +22,12 @@ pub(crate) fn access(path: &str) -> Access {
         // Not `Watch`: streams that last would take the room of those who ask.
         ("grpc.health.v1.Health", "Check") => Access::Open,
         ("fanfare.v1.PushService", _) => Access::Role(Role::Push),
-        ("fanfare.v1.ConnectionService", "GetConnection") => Access::Role(Role::Read),
+        ("fanfare.v1.PresenceService", _) => Access::Role(Role::Read),
+        ("fanfare.v1.ConnectionService", "GetConnection" | "ListConnections") => Access::Role(Role::Read),
         ("fanfare.v1.ConnectionService", _) => Access::Role(Role::Operate),
-        ("fanfare.v1.ClusterService", "ListNodes") => Access::Role(Role::Read),
+        ("fanfare.v1.HistoryService", "GetHistory") => Access::Role(Role::Read),
+        ("fanfare.v1.HistoryService", _) => Access::Role(Role::Operate),
+        ("fanfare.v1.ClusterService", "ListNodes" | "ListChannels") => Access::Role(Role::Read),
         // What is added later needs most until it says otherwise.
         ("fanfare.v1.ClusterService", _) => Access::Role(Role::Operate),
         _ => Access::AnyKey,
@@ -54,14 +57,24 @@ mod tests {
 
     #[test]
     fn roles_are_as_documented() {
-        let role = |path| match access(path) {
+        let role = |path: &str| match access(path) {
             Access::Role(role) => role,
             other => panic!("{path}: {other:?}"),
         };
         assert_eq!(role("/fanfare.v1.PushService/PublishStream"), Role::Push);
         assert_eq!(role("/fanfare.v1.ConnectionService/GetConnection"), Role::Read);
         assert_eq!(role("/fanfare.v1.ClusterService/ListNodes"), Role::Read);
+        for method in [
+            "PresenceService/GetPresence",
+            "PresenceService/WatchPresence",
+            "ConnectionService/ListConnections",
+            "ClusterService/ListChannels",
+        ] {
+            assert_eq!(role(&format!("/fanfare.v1.{method}")), Role::Read);
+        }
         assert_eq!(role("/fanfare.v1.ConnectionService/RevokeTokens"), Role::Operate);
+        assert_eq!(role("/fanfare.v1.HistoryService/GetHistory"), Role::Read);
+        assert_eq!(role("/fanfare.v1.HistoryService/RemoveHistory"), Role::Operate);
         assert_eq!(access("/grpc.health.v1.Health/Check"), Access::Open);
         for path in [
             "/grpc.health.v1.Health/Watch",

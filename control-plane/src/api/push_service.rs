@@ -67,7 +67,7 @@ impl PushApi {
             return Err(Refusal::invalid("targets", format!("at most {MAX_TARGETS} targets")));
         }
         let message = request.message.unwrap_or_default();
-        let mut content = Content::parse(message, &request.idempotency_key)?;
+        let mut content = Content::parse(message, request.idempotency_key)?;
         let wait = parse_wait(request.wait_for, request.wait_timeout)?;
         let until = Instant::now() + left.unwrap_or(BROADCAST_TIMEOUT).min(BROADCAST_TIMEOUT);
         let at_once = (BATCH_BYTES / content.len().max(1)).clamp(1, BATCH);

@@ -1,7 +1,8 @@
 //! The writing side of a connection's socket, plain or with TLS.
 
 use std::io::{ErrorKind, IoSlice, Read as _, Result, Write};
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
+use std::task::{Context, Poll};
 
 use rustls::ServerConnection;
 use tokio::net::TcpStream;
@@ -14,7 +15,13 @@ pub(crate) enum Socket {
     Plain(OwnedWriteHalf),
     /// Through TLS.
     Tls(Box<TlsSocket>),
+    /// Into memory, which takes everything: the client is a simulation's.
+    Recorded(Box<Recording>),
 }
+
+/// What a simulation's client has got. Behind a pointer, so that other sockets are no larger for it.
+#[derive(Debug, Default)]
+pub(crate) struct Recording(Vec<u8>);
 
 /// TLS, and the socket below it. What is read passes through here, too: there is one state for both directions.
 #[derive(Debug)]
@@ -42,12 +49,28 @@ impl Socket {
         Self::Tls(Box::new(TlsSocket { write, tls, sealed: 0 }))
     }
 
-    /// The socket itself.
-    pub(crate) fn stream(&self) -> &TcpStream {
+    /// The socket itself, if there is one.
+    fn stream(&self) -> Option<&TcpStream> {
         match self {
-            Self::Plain(write) => write.as_ref(),
-            Self::Tls(socket) => socket.write.as_ref(),
+            Self::Plain(write) => Some(write.as_ref()),
+            Self::Tls(socket) => Some(socket.write.as_ref()),
+            Self::Recorded(_) => None,
         }
+    }
+
+    /// Whether the kernel takes bytes now; if not, the task is woken when it does.
+    pub(crate) fn poll_write_ready(&self, cx: &mut Context<'_>) -> Poll<Result<()>> {
+        self.stream().map_or(Poll::Ready(Ok(())), |stream| stream.poll_write_ready(cx))
+    }
+
+    /// Where the client is; `None` if it is gone.
+    pub(crate) fn peer(&self) -> Option<SocketAddr> {
+        self.stream()?.peer_addr().ok()
+    }
+
+    /// Takes what was recorded.
+    pub(crate) fn take_recorded(&mut self) -> Vec<u8> {
+        if let Self::Recorded(recording) = self { std::mem::take(&mut recording.0) } else { Vec::new() }
     }
 
     /// Whether it speaks TLS.
@@ -62,6 +85,10 @@ impl Socket {
         match self {
             Self::Plain(write) => write.try_write(bytes),
             Self::Tls(socket) => socket.try_write(bytes),
+            Self::Recorded(recording) => {
+                recording.0.extend_from_slice(bytes);
+                Ok(bytes.len())
+            }
         }
     }
 
@@ -84,8 +111,10 @@ impl Socket {
         if let Self::Tls(socket) = self {
             socket.say_end();
         }
-        // A socket that is not connected any more needs no end.
-        let _ = socket2::SockRef::from(self.stream()).shutdown(how);
+        if let Some(stream) = self.stream() {
+            // A socket that is not connected any more needs no end.
+            let _ = socket2::SockRef::from(stream).shutdown(how);
+        }
     }
 }
 

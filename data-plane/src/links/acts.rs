@@ -8,14 +8,14 @@ use fanfare_cluster::member::MemberId;
 use fanfare_proto::link::{self, act::Target, open_request};
 
 use super::ShardIndex;
-use super::exchange::Exchange;
+use super::junction::Junction;
 use super::node_receipts::Asked;
 use crate::shard::{Act, ActTarget, Counts, ToShard};
 
-impl Exchange {
+impl Junction {
     /// An operation on connections. Shards that have not joined the channel yet get it, too: members may be
     /// connecting there.
-    pub(super) async fn act(&mut self, replica: &MemberId, session: u64, act: link::Act) {
+    pub(super) fn act(&mut self, replica: &MemberId, session: u64, act: link::Act) {
         let asked = Asked { session, id: act.receipt };
         let (Some(target), Some(action)) = (act.target, act.action) else {
             return self.answer(replica, asked, Counts::default());
@@ -43,15 +43,15 @@ impl Exchange {
         for shard in shards {
             let act =
                 Act { target: target.clone(), action: action.clone(), exclude: exclude.clone(), receipt };
-            self.to_shard(shard, ToShard::Act(Box::new(act))).await;
+            self.for_shard(shard, ToShard::Act(Box::new(act)));
         }
     }
 
     /// A question about a connection.
-    pub(super) async fn inspect(&mut self, replica: &MemberId, session: u64, inspect: link::Inspect) {
+    pub(super) fn inspect(&mut self, replica: &MemberId, session: u64, inspect: &link::Inspect) {
         let asked = Asked { session, id: inspect.id };
         match self.shard_of(&inspect.connection) {
-            Some((id, shard)) => self.to_shard(shard, ToShard::Inspect { id, asked }).await,
+            Some((id, shard)) => self.for_shard(shard, ToShard::Inspect { id, asked }),
             None => self.inspected(replica, asked, None),
         }
     }

@@ -46,8 +46,20 @@ pub(crate) struct Session {
 }
 
 impl Session {
-    /// Whether clients' publishes may be queued: they may take half of the queue.
-    pub(crate) fn has_room_for_publishes(&self) -> bool {
+    /// A session of this number, and what leaves for its replica.
+    pub(crate) fn new(
+        number: u64,
+        queue_bytes: usize,
+        cut: CancellationToken,
+        metrics: Metrics,
+    ) -> (Self, Receiver<ToReplica>) {
+        // queue: link to a replica
+        let (queue, outgoing) = byte_queue(Bounds { items: LINK_ITEMS, bytes: queue_bytes });
+        (Self { number, queue, cut, metrics }, outgoing)
+    }
+
+    /// Whether what clients ask may be queued: it may take half of the queue.
+    pub(crate) fn has_room_for_clients(&self) -> bool {
         self.queue.waiting_bytes() <= self.queue.bounds().bytes / 2
     }
 
@@ -142,8 +154,8 @@ async fn open(
     (seen, stopping): (&mut Seen, &CancellationToken),
 ) -> Result<(Session, Streaming<OpenResponse>), String> {
     let number = rand::random::<u64>().max(1);
-    // queue: link to a replica
-    let (queue, outgoing) = byte_queue(Bounds { items: LINK_ITEMS, bytes: setup.queue_bytes });
+    let (session, outgoing) =
+        Session::new(number, setup.queue_bytes, stopping.child_token(), setup.metrics.clone());
     let hello = link::Hello {
         node: setup.node.as_str().to_owned(),
         incarnation: setup.incarnation,
@@ -174,8 +186,7 @@ async fn open(
         warn!(%replica, "the replica's channel options differ from this node's: compare their files");
     }
     *seen = Seen { session: number, sequence };
-    let (cut, metrics) = (stopping.child_token(), setup.metrics.clone());
-    Ok((Session { number, queue, cut, metrics }, incoming))
+    Ok((session, incoming))
 }
 
 /// One session, from its beginning to its end, which both are told to the exchange.

@@ -4,28 +4,20 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime};
 
-use bytes::Bytes;
 use fanfare_cluster::byte_queue::{Bounds, Receiver, Sender, byte_queue};
-use fanfare_cluster::channel::ChannelName;
-use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::MemberId;
-use fanfare_cluster::placement::PlacementNumber;
 use fanfare_cluster::registry::{MembershipWatch, ReplicaRecord};
 use fanfare_cluster::tasks::Tasks;
-use fanfare_proto::link::{self, open_request, open_response};
+use fanfare_proto::link;
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error};
+use tracing::error;
 
-use super::dialler::{Event, FromReplica, LinkSetup, Session, keep};
-use super::follows::{Action, Follows};
-use super::node_receipts::{Asked, NodeReceipts};
-use super::publishes::Publishes;
-use super::{Ask, FromShard, ShardIndex};
+use super::dialler::{FromReplica, LinkSetup, keep};
+use super::junction::Junction;
+use super::{Ask, ShardIndex};
 use crate::authenticator::unix_seconds;
-use crate::codes::error::INTERNAL;
-use crate::publication::Publication;
 use crate::session::Rules;
-use crate::shard::{Counts, Delivery, ShardHandle, ToShard};
+use crate::shard::{ShardHandle, ToShard};
 
 /// What links may bring before they stop reading.
 const FROM_LINKS: Bounds = Bounds { items: 4_096, bytes: 8 << 20 };
@@ -46,16 +38,13 @@ pub(crate) struct ExchangeSetup {
     pub(crate) tasks: Tasks,
 }
 
-/// The exchange. It owns what the node follows, and so the order in which shards see things.
+/// The exchange: dials replicas, waits, and carries what the [`Junction`] decides to shards.
 pub(crate) struct Exchange {
     setup: ExchangeSetup,
     started: Instant,
-    pub(super) follows: Follows,
-    receipts: NodeReceipts,
-    pub(super) sessions: HashMap<MemberId, Session>,
+    junction: Junction,
     /// The link tasks, by replica; each ends when its token is cancelled.
     dialled: HashMap<MemberId, (ReplicaRecord, CancellationToken)>,
-    pub(super) publishes: Publishes,
     to_self: Sender<FromReplica>,
     ticks: u32,
 }
@@ -66,17 +55,9 @@ impl Exchange {
         // queue: from links to the exchange
         let (to_self, from_links) = byte_queue(FROM_LINKS);
         let stopping = setup.tasks.stopping();
-        let mut exchange = Self {
-            setup,
-            started: Instant::now(),
-            follows: Follows::default(),
-            receipts: NodeReceipts::default(),
-            sessions: HashMap::new(),
-            dialled: HashMap::new(),
-            publishes: Publishes::default(),
-            to_self,
-            ticks: 0,
-        };
+        let junction = Junction::new(setup.shards.len(), setup.rules.clone(), setup.link.metrics.clone());
+        let (started, dialled) = (Instant::now(), HashMap::new());
+        let mut exchange = Self { setup, started, junction, dialled, to_self, ticks: 0 };
         tokio::select! {
             () = stopping.cancelled() => {}
             () = exchange.serve(from_links) => {}
@@ -85,22 +66,31 @@ impl Exchange {
 
     async fn serve(&mut self, mut from_links: Receiver<FromReplica>) {
         let mut ticker = tokio::time::interval(TICK);
-        self.membership_changed().await;
+        self.membership_changed();
         loop {
+            self.serve_shards().await;
             tokio::select! {
-                Some(FromReplica { replica, event }) = from_links.recv() => self.take_event(replica, event).await,
-                Some(Ask { shard, what }) = self.setup.from_shards.recv() => self.take_ask(shard, what).await,
+                Some(FromReplica { replica, event }) = from_links.recv() => {
+                    self.junction_now().take_event(&replica, event);
+                }
+                Some(ask) = self.setup.from_shards.recv() => self.junction_now().take_ask(ask),
                 changed = self.setup.membership.changed() => match changed {
-                    true => self.membership_changed().await,
+                    true => self.membership_changed(),
                     false => return,
                 },
-                _ = ticker.tick() => self.tick().await,
+                _ = ticker.tick() => self.tick(),
             }
         }
     }
 
+    /// The junction, which knows how late it is.
+    fn junction_now(&mut self) -> &mut Junction {
+        self.junction.pass_time(self.started.elapsed());
+        &mut self.junction
+    }
+
     /// Dials every registered replica, placed or not, and stops dialling those that are gone.
-    async fn membership_changed(&mut self) {
+    fn membership_changed(&mut self) {
         let membership = self.setup.membership.current();
         self.dialled.retain(|replica, (record, stop)| {
             let stays = membership.replicas.get(replica) == Some(record);
@@ -119,219 +109,28 @@ impl Exchange {
             let keep = keep(link, replica.clone(), record.clone(), self.to_self.clone(), stop);
             self.setup.tasks.spawn("link", keep);
         }
-        let mut actions = Vec::new();
-        let number = membership.placement.number();
-        for session in self.sessions.values() {
-            session.send(adopted(number));
-        }
-        self.follows.placement(membership.placement.clone(), &mut actions);
-        self.carry_out(actions).await;
+        self.junction_now().take_placement(&membership.placement);
     }
 
-    async fn take_event(&mut self, replica: MemberId, event: Event) {
-        match event {
-            Event::Up(session) => {
-                let number = session.number;
-                session.send(adopted(self.follows.placement_number()));
-                self.sessions.insert(replica.clone(), session);
-                let mut actions = Vec::new();
-                self.follows.link_up(&replica, number, &mut actions);
-                self.carry_out(actions).await;
-            }
-            Event::Down { session } => {
-                if self.follows.is_current(&replica, session) {
-                    self.sessions.remove(&replica);
-                    self.follows.link_down(&replica, session);
-                    self.fail_publishes(|one| one.replica == replica).await;
-                }
-            }
-            Event::Said { session, message } => {
-                if self.follows.is_current(&replica, session) {
-                    self.said(replica, session, message).await;
-                }
-            }
-        }
-    }
-
-    async fn said(&mut self, replica: MemberId, session: u64, message: open_response::Message) {
-        use open_response::Message;
-        match message {
-            Message::Deliver(deliver) => self.deliver(&replica, session, deliver).await,
-            Message::DeliverConnection(deliver) => self.deliver_connection(&replica, session, deliver).await,
-            Message::Following(link::Following { channel }) => {
-                if let Ok(channel) = ChannelName::parse(&channel) {
-                    let mut actions = Vec::new();
-                    self.follows.following(&replica, &channel, &mut actions);
-                    self.carry_out(actions).await;
-                }
-            }
-            Message::Published(link::Published { ticket, error }) => self.published(ticket, error).await,
-            Message::NotOwner(link::NotOwner { channel, ticket, .. }) => {
-                debug!(%replica, channel, "the replica does not own the channel");
-                self.published(ticket, INTERNAL.code.into()).await;
-                if let Some(channel) = ChannelName::parse(&channel).ok().filter(|_| ticket == 0) {
-                    let mut actions = Vec::new();
-                    self.follows.not_owner(&replica, &channel, &mut actions);
-                    self.carry_out(actions).await;
-                }
-            }
-            Message::Act(act) => self.act(&replica, session, act).await,
-            Message::Inspect(inspect) => self.inspect(&replica, session, inspect).await,
-            Message::Revocations(link::Revocations { revocations }) => {
-                self.setup.rules.revocations.add(revocations);
-            }
-            Message::Welcome(_) => {}
-        }
-    }
-
-    async fn deliver(&mut self, replica: &MemberId, session: u64, deliver: link::Deliver) {
-        let (Ok(channel), Some(wire)) = (ChannelName::parse(&deliver.channel), deliver.publication) else {
-            return;
-        };
-        self.setup.link.metrics.deliveries.publications.inc();
-        let shards: Vec<ShardIndex> = self.follows.shards(&channel).collect();
-        let asked = Asked { session, id: deliver.receipt };
-        if shards.is_empty() {
-            return self.answer(replica, asked, Counts::default());
-        }
-        let receipt = self.open_receipt(asked, shards.len());
-        let exclude = deliver.exclude.iter().filter_map(|id| ConnectionId::try_from(&id[..]).ok()).collect();
-        // Who does not know of personal channels gets their publications as messages.
-        let as_message = channel.is_personal() && !self.setup.rules.client.user_personal_channel;
-        let publication = Arc::new(Publication::new(channel, wire, as_message));
-        let delivery = Delivery { publication, exclude, receipt };
-        let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
-        for shard in shards {
-            self.to_shard(shard, ToShard::Deliver { delivery: delivery.clone(), receipt_within }).await;
-        }
-    }
-
-    async fn deliver_connection(
-        &mut self,
-        replica: &MemberId,
-        session: u64,
-        deliver: link::DeliverConnection,
-    ) {
-        let Ok(id) = ConnectionId::try_from(&deliver.connection[..]) else { return };
-        let asked = Asked { session, id: deliver.receipt };
-        if usize::from(id.shard()) >= self.setup.shards.len() {
-            return self.answer(replica, asked, Counts::default());
-        }
-        let receipt = self.open_receipt(asked, 1);
-        let receipt_within = Duration::from_millis(deliver.receipt_within_ms.into());
-        let data: Bytes = deliver.data;
-        self.to_shard(ShardIndex(id.shard()), ToShard::DeliverTo { id, data, receipt, receipt_within }).await;
-    }
-
-    async fn take_ask(&mut self, shard: ShardIndex, event: FromShard) {
-        let now = self.started.elapsed();
-        match event {
-            FromShard::Join { channel, ticket } => {
-                let mut actions = Vec::new();
-                self.follows.join(shard, channel, ticket, now, &mut actions);
-                self.carry_out(actions).await;
-            }
-            FromShard::Leave { channel } => self.follows.leave(shard, &channel, now),
-            FromShard::Publish { key, id, channel, publication } => {
-                self.publish(shard, (key, id), channel, publication).await;
-            }
-            FromShard::Receipt { receipt, counts } => {
-                if let Some((asked, counts)) = self.receipts.answer(receipt, counts)
-                    && let Some(replica) = self.replica_of(asked)
-                {
-                    self.answer(&replica, asked, counts);
-                }
-            }
-            FromShard::Inspected { asked, connection } => {
-                if let Some(replica) = self.replica_of(asked) {
-                    self.inspected(&replica, asked, connection.map(|connection| *connection));
-                }
-            }
-        }
-    }
-
-    async fn tick(&mut self) {
-        let mut actions = Vec::new();
-        self.follows.tick(self.started.elapsed(), &mut actions);
-        self.carry_out(actions).await;
-        self.fail_late_publishes().await;
+    fn tick(&mut self) {
+        self.junction_now().tick();
         self.ticks = self.ticks.wrapping_add(1);
         if self.ticks.is_multiple_of(LOAD_TICKS) {
             let connections = self.setup.shards.iter().map(|shard| shard.sockets() as u64).sum();
             self.setup.rules.revocations.forget_old(unix_seconds(SystemTime::now()));
-            let load = link::Load { connections, capacity: self.setup.link.capacity };
-            for session in self.sessions.values() {
-                session.send(open_request::Message::Load(load));
-            }
+            self.junction.say_load(link::Load { connections, capacity: self.setup.link.capacity });
         }
     }
 
-    /// Who has asked, if its session still stands.
-    fn replica_of(&self, asked: Asked) -> Option<MemberId> {
-        let replica = self.sessions.iter().find(|(_, session)| session.number == asked.session);
-        replica.map(|(replica, _)| replica.clone())
-    }
-
-    pub(super) fn answer(&self, replica: &MemberId, asked: Asked, counts: Counts) {
-        if asked.id != 0 {
-            let Counts { written, pending, cut } = counts;
-            let receipt = link::Receipt { id: asked.id, written, pending, cut };
-            self.say_in(replica, asked.session, open_request::Message::Receipt(receipt));
-        }
-    }
-
-    /// Says something that belongs to a session, if that still stands.
-    pub(super) fn say_in(&self, replica: &MemberId, session: u64, message: open_request::Message) {
-        if let Some(session) = self.sessions.get(replica).filter(|known| known.number == session) {
-            session.send(message);
-        }
-    }
-
-    pub(super) fn shards_of(&self, channel: &ChannelName) -> Vec<ShardIndex> {
-        self.follows.interested(channel).collect()
-    }
-
-    pub(super) fn shard_count(&self) -> usize {
-        self.setup.shards.len()
-    }
-
-    pub(super) fn open_receipt(&mut self, asked: Asked, shards: usize) -> Option<u64> {
-        (asked.id != 0).then(|| self.receipts.open(asked, shards))
-    }
-
-    async fn carry_out(&mut self, actions: Vec<Action>) {
-        for action in actions {
-            match action {
-                Action::Follow { replica, channel } => {
-                    let channel = channel.as_str().to_owned();
-                    self.say(&replica, open_request::Message::Follow(link::Follow { channel }));
-                }
-                Action::Unfollow { replica, channel } => {
-                    let channel = channel.as_str().to_owned();
-                    self.say(&replica, open_request::Message::Unfollow(link::Unfollow { channel }));
-                }
-                Action::CaughtUp { replica, number } => {
-                    let number = Some(to_wire(number));
-                    self.say(&replica, open_request::Message::CaughtUp(link::CaughtUp { number }));
-                }
-                Action::Joined { shard, channel, ticket } => {
-                    self.to_shard(shard, ToShard::Joined { channel, ticket }).await;
-                }
-                Action::JoinFailed { shard, channel, ticket } => {
-                    self.to_shard(shard, ToShard::JoinFailed { channel, ticket }).await;
-                }
-            }
-        }
-    }
-
-    fn say(&self, replica: &MemberId, message: open_request::Message) {
-        if let Some(session) = self.sessions.get(replica) {
-            session.send(message);
+    /// Hands shards what is for them.
+    async fn serve_shards(&mut self) {
+        while let Some((shard, message)) = self.junction.next_for_shard() {
+            self.to_shard(shard, message).await;
         }
     }
 
     /// Puts something into a shard's inbox, and waits while it is full: the links stop reading meanwhile.
-    pub(super) async fn to_shard(&self, shard: ShardIndex, message: ToShard) {
+    async fn to_shard(&self, shard: ShardIndex, message: ToShard) {
         let Some(handle) = self.setup.shards.get(usize::from(shard.0)) else { return };
         let mut sending = std::pin::pin!(handle.inbox().send(message));
         loop {
@@ -345,12 +144,4 @@ impl Exchange {
             }
         }
     }
-}
-
-fn to_wire(number: PlacementNumber) -> link::PlacementNumber {
-    link::PlacementNumber { generation: number.generation, revision: number.revision }
-}
-
-fn adopted(number: PlacementNumber) -> open_request::Message {
-    open_request::Message::Placement(link::PlacementAdopted { number: Some(to_wire(number)) })
 }

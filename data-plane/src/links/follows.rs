@@ -1,15 +1,18 @@
 //! What the node follows, as a plain state machine: which channels, for which shards, at which replica.
 
+mod session;
+
 use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::placement::{Placement, PlacementNumber};
 use smallvec::SmallVec;
 
 use super::ShardIndex;
+use session::{CatchingUp, Session};
 
 /// How long a channel is still followed after its last subscriber here has left: people reload pages.
 const UNFOLLOW_AFTER: Duration = Duration::from_secs(1);
@@ -20,20 +23,27 @@ const JOIN_PATIENCE: Duration = Duration::from_secs(4);
 /// Follows that may be unanswered while a new link catches up: four batches of 256.
 const MAX_UNANSWERED: usize = 4 * 256;
 
+/// Channels for which there is room in any case.
+const LARGE_TABLE: usize = 4_096;
+
 /// Time since the node has started.
 pub(crate) type Now = Duration;
 
 /// What the node must do.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Tell the replica that the node wants the channel.
-    Follow { replica: MemberId, channel: ChannelName },
+    /// Tell the replica that the node wants the channel, and how far it has seen its stream.
+    Follow { replica: MemberId, channel: ChannelName, position: StreamPosition },
     /// Tell the replica that it no longer does.
     Unfollow { replica: MemberId, channel: ChannelName },
     /// Tell the replica that all is announced for the placement.
     CaughtUp { replica: MemberId, number: PlacementNumber },
-    /// Tell the shard that it has joined, here in the channel's order.
-    Joined { shard: ShardIndex, channel: ChannelName, ticket: u32 },
+    /// Tell the shard that it has joined, here in the channel's order, and what was published last before.
+    Joined { shard: ShardIndex, channel: ChannelName, ticket: u32, position: Option<StreamPosition> },
+    /// Tell the shard how far the channel's stream has come: it may have missed some of it.
+    Top { shard: ShardIndex, channel: ChannelName, position: StreamPosition },
+    /// Have all shards announce their members; each answers with the number.
+    Announce { replica: MemberId, round: u64 },
     /// Tell the shard that it could not join.
     JoinFailed { shard: ShardIndex, channel: ChannelName, ticket: u32 },
 }
@@ -61,28 +71,25 @@ struct Followed {
     /// The shards that get what is delivered, as bits.
     joined: u64,
     waiting: SmallVec<[Waiting; 1]>,
+    /// How far the channel's stream has come; the epoch of none if it has no stream.
+    position: StreamPosition,
     /// Set while nobody wants the channel.
     idle_since: Option<Now>,
 }
 
-/// A link that is up.
-#[derive(Debug)]
-struct Session {
-    number: u64,
-    /// What is still to be announced; `None` once it has caught up.
-    catching_up: Option<CatchingUp>,
-}
-
-#[derive(Debug, Default)]
-struct CatchingUp {
-    // queue: follows of a new link
-    queue: VecDeque<ChannelName>,
-    unanswered: usize,
+impl Followed {
+    /// How far the channel's stream has come, if it has one.
+    fn stream(&self) -> Option<StreamPosition> {
+        self.position.epoch.is_some().then_some(self.position)
+    }
 }
 
 /// All channels that the node follows or wants to.
 #[derive(Debug, Default)]
 pub(crate) struct Follows {
+    /// How many shards there are.
+    pub(super) shard_count: usize,
+    last_round: u64,
     channels: HashMap<ChannelName, Followed, foldhash::fast::RandomState>,
     sessions: HashMap<MemberId, Session>,
     placement: Arc<Placement>,
@@ -95,6 +102,11 @@ pub(crate) struct Follows {
 }
 
 impl Follows {
+    /// For a node with so many shards.
+    pub(crate) fn new(shard_count: usize) -> Self {
+        Self { shard_count, ..Self::default() }
+    }
+
     /// The node has read a new placement.
     pub(crate) fn placement(&mut self, placement: Arc<Placement>, actions: &mut Vec<Action>) {
         if placement.number() <= self.placement.number() {
@@ -121,7 +133,12 @@ impl Follows {
         }
         wanted.sort_by_key(|(nobody_waits, _)| *nobody_waits);
         let queue = wanted.into_iter().map(|(_, channel)| channel).collect();
-        let catching_up = Some(CatchingUp { queue, unanswered: 0 });
+        self.last_round += 1;
+        let (round, shards_left) = (self.last_round, self.shard_count);
+        if shards_left > 0 {
+            actions.push(Action::Announce { replica: replica.clone(), round });
+        }
+        let catching_up = Some(CatchingUp { queue, unanswered: 0, round, shards_left });
         self.sessions.insert(replica.clone(), Session { number: session, catching_up });
         self.announce(replica, actions);
     }
@@ -137,6 +154,22 @@ impl Follows {
                 followed.state = State::Wanted;
             }
         }
+    }
+
+    /// For which replica members are announced under this number; `None` if for none any more.
+    pub(crate) fn replica_of_round(&self, round: u64) -> Option<MemberId> {
+        let is_meant = |session: &Session| session.catching_up.as_ref().is_some_and(|one| one.round == round);
+        self.sessions.iter().find(|(_, session)| is_meant(session)).map(|(replica, _)| replica.clone())
+    }
+
+    /// A shard has announced its members.
+    pub(crate) fn announced(&mut self, round: u64, actions: &mut Vec<Action>) {
+        let Some(replica) = self.replica_of_round(round) else { return };
+        let session = self.sessions.get_mut(&replica);
+        if let Some(catching_up) = session.and_then(|session| session.catching_up.as_mut()) {
+            catching_up.shards_left = catching_up.shards_left.saturating_sub(1);
+        }
+        self.announce(&replica, actions);
     }
 
     /// The number of the placement that the node goes by.
@@ -175,19 +208,21 @@ impl Follows {
             followed.idle_since = None;
             if followed.state == State::Live {
                 followed.joined |= 1 << shard.0;
-                actions.push(Action::Joined { shard, channel, ticket });
+                let position = followed.stream();
+                actions.push(Action::Joined { shard, channel, ticket, position });
             } else {
                 followed.waiting.push(Waiting { shard, ticket, since: now });
                 self.joins.push_back((now, channel));
             }
             return;
         }
-        let mut followed =
-            Followed { state: State::Wanted, joined: 0, waiting: SmallVec::new(), idle_since: None };
+        let position = StreamPosition::default();
+        let waiting = SmallVec::new();
+        let mut followed = Followed { state: State::Wanted, joined: 0, waiting, position, idle_since: None };
         followed.waiting.push(Waiting { shard, ticket, since: now });
         if let Some(owner) = self.linked_owner(&channel) {
             followed.state = State::Asked;
-            actions.push(Action::Follow { replica: owner.clone(), channel: channel.clone() });
+            actions.push(Action::Follow { replica: owner.clone(), channel: channel.clone(), position });
         }
         self.joins.push_back((now, channel.clone()));
         self.channels.insert(channel, followed);
@@ -201,18 +236,57 @@ impl Follows {
         self.idle_if_unwanted(channel, now);
     }
 
-    /// The owner has said that from here on the node gets what is published.
-    pub(crate) fn following(&mut self, replica: &MemberId, channel: &ChannelName, actions: &mut Vec<Action>) {
+    /// The owner has said that from here on the node gets what is published, and what was published last before.
+    pub(crate) fn following(
+        &mut self,
+        replica: &MemberId,
+        channel: &ChannelName,
+        position: Option<StreamPosition>,
+        actions: &mut Vec<Action>,
+    ) {
+        self.top(replica, channel, position, actions);
         if let Some(followed) = self.channels.get_mut(channel)
             && self.placement.owner(channel) == Some(replica)
         {
             followed.state = State::Live;
+            let position = followed.stream();
             for Waiting { shard, ticket, .. } in followed.waiting.drain(..) {
                 followed.joined |= 1 << shard.0;
-                actions.push(Action::Joined { shard, channel: channel.clone(), ticket });
+                actions.push(Action::Joined { shard, channel: channel.clone(), ticket, position });
             }
         }
         self.answered(replica, actions);
+    }
+
+    /// The owner has said how far the channel's stream has come: those who have joined may have missed something.
+    pub(crate) fn top(
+        &mut self,
+        replica: &MemberId,
+        channel: &ChannelName,
+        position: Option<StreamPosition>,
+        actions: &mut Vec<Action>,
+    ) {
+        let is_owner = self.placement.owner(channel) == Some(replica);
+        let Some(followed) = self.channels.get_mut(channel).filter(|_| is_owner) else { return };
+        let Some(position) = position else { return };
+        if std::mem::replace(&mut followed.position, position) != position {
+            let joined = shards_in(followed.joined);
+            actions.extend(joined.map(|shard| Action::Top { shard, channel: channel.clone(), position }));
+        }
+    }
+
+    /// A publication passes; returns the shards that get it.
+    pub(crate) fn deliver(
+        &mut self,
+        channel: &ChannelName,
+        position: Option<StreamPosition>,
+    ) -> impl Iterator<Item = ShardIndex> + use<> {
+        let followed = self.channels.get_mut(channel);
+        let joined = followed.map_or(0, |followed| {
+            followed.position = position.unwrap_or(followed.position);
+            followed.joined
+        });
+        shards_in(joined)
     }
 
     /// A follow has its answer, so that a link that catches up can go on.
@@ -263,6 +337,10 @@ impl Follows {
                 actions.push(Action::Unfollow { replica: owner.clone(), channel });
             }
         }
+        // After a crowd has left, its table need not stay.
+        if self.channels.capacity() > LARGE_TABLE.max(self.channels.len() * 8) {
+            self.channels.shrink_to(self.channels.len() * 2);
+        }
     }
 
     fn give_up_joins(&mut self, now: Now, actions: &mut Vec<Action>) {
@@ -299,10 +377,11 @@ impl Follows {
             if let Some(followed) = followed.filter(|followed| followed.state == State::Wanted) {
                 followed.state = State::Asked;
                 catching_up.unanswered += 1;
-                actions.push(Action::Follow { replica: replica.clone(), channel });
+                let position = followed.position;
+                actions.push(Action::Follow { replica: replica.clone(), channel, position });
             }
         }
-        if catching_up.queue.is_empty() {
+        if catching_up.queue.is_empty() && catching_up.shards_left == 0 {
             session.catching_up = None;
             actions.push(Action::CaughtUp { replica: replica.clone(), number: self.placement.number() });
         }

@@ -23,7 +23,7 @@ fn number() -> PlacementNumber {
 }
 
 fn follow(name: &str) -> Action {
-    Action::Follow { replica: replica(), channel: channel(name) }
+    Action::Follow { replica: replica(), channel: channel(name), position: StreamPosition::default() }
 }
 
 fn unfollow(name: &str) -> Action {
@@ -31,7 +31,7 @@ fn unfollow(name: &str) -> Action {
 }
 
 fn joined(shard: ShardIndex, name: &str, ticket: u32) -> Action {
-    Action::Joined { shard, channel: channel(name), ticket }
+    Action::Joined { shard, channel: channel(name), ticket, position: None }
 }
 
 fn caught_up() -> Action {
@@ -71,7 +71,7 @@ impl World {
     }
 
     fn following(&mut self, name: &str) -> Vec<Action> {
-        self.act(|follows, _, actions| follows.following(&replica(), &channel(name), actions))
+        self.act(|follows, _, actions| follows.following(&replica(), &channel(name), None, actions))
     }
 
     fn after(&mut self, milliseconds: u64) -> Vec<Action> {
@@ -206,4 +206,52 @@ fn an_older_placement_changes_nothing() {
     });
     assert_eq!(actions, []);
     assert!(world.follows.linked_owner(&channel("news")).is_some());
+}
+
+fn at(offset: u64) -> StreamPosition {
+    StreamPosition { epoch: fanfare_cluster::channel::Epoch(7), offset }
+}
+
+#[test]
+fn a_shard_that_joins_learns_how_far_the_stream_has_come_and_one_that_was_there_what_it_missed() {
+    let mut world = World::linked();
+    world.join(FIRST, "news", 1);
+    let follows = &mut world.follows;
+    let mut actions = Vec::new();
+    follows.following(&replica(), &channel("news"), Some(at(3)), &mut actions);
+    let joined =
+        |shard, ticket, position| Action::Joined { shard, channel: channel("news"), ticket, position };
+    assert_eq!(actions, [joined(FIRST, 1, Some(at(3)))]);
+    assert_eq!(follows.deliver(&channel("news"), Some(at(4))).collect::<Vec<_>>(), [FIRST]);
+    actions.clear();
+    follows.join(SECOND, channel("news"), 2, Duration::ZERO, &mut actions);
+    assert_eq!(actions, [joined(SECOND, 2, Some(at(4)))]);
+    follows.link_down(&replica(), 1);
+    actions.clear();
+    follows.link_up(&replica(), 2, &mut actions);
+    let again = Action::Follow { replica: replica(), channel: channel("news"), position: at(4) };
+    assert_eq!(actions, [again, caught_up()], "the owner learns what the node has seen");
+    actions.clear();
+    follows.following(&replica(), &channel("news"), Some(at(4)), &mut actions);
+    assert_eq!(actions, [], "nothing was missed");
+    follows.following(&replica(), &channel("news"), Some(at(6)), &mut actions);
+    let top = |shard| Action::Top { shard, channel: channel("news"), position: at(6) };
+    assert_eq!(actions, [top(FIRST), top(SECOND)]);
+}
+
+#[test]
+fn a_link_has_caught_up_only_when_all_shards_have_announced_their_members() {
+    let mut world = World { follows: Follows::new(2), now: Duration::ZERO };
+    let placement = Placement::new(number(), vec![(replica(), 1)]);
+    world.follows.placement(Arc::new(placement), &mut Vec::new());
+    let announce = |round| Action::Announce { replica: replica(), round };
+    assert_eq!(world.up(1), [announce(1)]);
+    let announced =
+        |world: &mut World, round| world.act(|follows, _, actions| follows.announced(round, actions));
+    assert_eq!(announced(&mut world, 1), []);
+    assert_eq!(world.up(2), [announce(2)], "a new session begins anew");
+    assert_eq!(announced(&mut world, 1), []);
+    assert_eq!(announced(&mut world, 2), []);
+    assert_eq!(announced(&mut world, 2), [caught_up()]);
+    assert_eq!(world.follows.replica_of_round(2), None);
 }

@@ -11,9 +11,6 @@ use crate::authenticator::{Denied, Permission, SubscriptionGrant};
 use crate::codes::{Code, disconnect, error};
 use crate::encoding::Encoding;
 
-/// SDKs want an error, and not an answer, if what they missed cannot be had.
-const REJECT_UNRECOVERED: i64 = 2;
-
 impl Rules {
     /// What holds for a channel, if a client that speaks so could be in it at all.
     pub(crate) fn check_channel(
@@ -62,13 +59,10 @@ impl Session {
             Ok(grant) => grant,
             Err(refused) => return refused.step(id),
         };
-        if request.tf.is_some() {
-            return refuse(id, error::BAD_REQUEST);
+        match self.wants(&channel, request, &rules.options, around) {
+            Ok(wants) => Step::Subscribe { id, channel, grant, wants },
+            Err(code) => refuse(id, code),
         }
-        if request.recover && request.flag & REJECT_UNRECOVERED != 0 {
-            return refuse(id, error::UNRECOVERABLE_POSITION);
-        }
-        Step::Subscribe { id, channel, grant }
     }
 
     /// Whether the client may subscribe: a `$` channel needs a token; a token says yes or no; else a user is
@@ -145,7 +139,7 @@ impl Session {
     }
 
     /// Whether options that are for clients with a user, and perhaps without one, let this one in.
-    fn is_let_in(&self, clients: bool, anonymous: bool) -> bool {
+    pub(super) fn is_let_in(&self, clients: bool, anonymous: bool) -> bool {
         clients && (anonymous || !self.user().is_empty())
     }
 
@@ -155,7 +149,7 @@ impl Session {
         Some(self.user().is_empty() || !users.any(|user| user == self.user()))
     }
 
-    fn has_capability(&self, channel: &ChannelName, permission: Permission) -> bool {
+    pub(super) fn has_capability(&self, channel: &ChannelName, permission: Permission) -> bool {
         self.identity().is_some_and(|identity| identity.capabilities.allow(channel.as_str(), permission))
     }
 }

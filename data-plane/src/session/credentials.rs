@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use fanfare_proto::client::{ConnectRequest, RefreshRequest, SubRefreshRequest};
 
+use super::streams::missed_since_connect;
 use super::{Phase, Session, Step, Surroundings, refuse};
 use crate::authenticator::{Denied, Granted, Identity, SubscriptionGrant, unix_seconds};
 use crate::codes::{Code, disconnect, error};
@@ -32,7 +33,7 @@ impl Session {
                 self.expire_at(identity.as_ref().and_then(|identity| identity.expires_at));
                 self.identity = identity;
                 self.phase = Phase::Connecting;
-                Step::Connect { id }
+                Step::Connect { id, since: missed_since_connect(connect) }
             }
             Err(refused) => {
                 self.phase = Phase::Failed;

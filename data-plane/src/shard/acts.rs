@@ -6,16 +6,16 @@ use std::time::{Duration, SystemTime};
 use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
-use fanfare_proto::client::{Push, Refresh, Subscribe};
+use fanfare_proto::client::{Push, Refresh};
 use fanfare_proto::link::{self, act::Action};
 
 use super::SlotKey;
-use super::hub::Purpose;
 use super::state::State;
+use super::waiting::{Purpose, Waiting};
 use crate::codes::unsubscribe;
 use crate::encoding::Encoding;
 use crate::links::{Asked, FromShard};
-use crate::session::seconds_left;
+use crate::session::{seconds_left, server_side_wants};
 
 /// Whom an operation concerns.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -107,20 +107,13 @@ impl State {
         if connection.subscriptions.len() >= limit {
             return false;
         }
-        if self.subscribe(key, name.clone(), Purpose::Backend, None) {
-            self.tell_subscribed(key, &name);
+        let rules = self.rules.channels.of(&name);
+        let wants = rules.ok().and_then(|rules| server_side_wants(&rules.options, None));
+        let waiting = Waiting { key, purpose: Purpose::Backend, wants };
+        if let Some((number, born)) = self.subscribe(name, waiting, None) {
+            self.tell_subscribed(&born, number);
         }
         true
-    }
-
-    /// A backend's subscription is live: the client learns of it.
-    pub(super) fn tell_subscribed(&mut self, key: SlotKey, channel: &ChannelName) {
-        if self.connections.get(key).is_some_and(|connection| connection.session.is_connecting()) {
-            // The answer to its connect will say so.
-            return;
-        }
-        let subscribe = Some(Subscribe::default());
-        self.push(key, Push { channel: channel.as_str().to_owned(), subscribe, ..Default::default() });
     }
 
     fn refresh_for_backend(&mut self, key: SlotKey, expires_at: u64) {
@@ -139,7 +132,7 @@ impl State {
         self.up.push(FromShard::Inspected { asked, connection: known.map(Box::new) });
     }
 
-    fn describe(&mut self, key: SlotKey) -> Option<link::ConnectionState> {
+    pub(super) fn describe(&mut self, key: SlotKey) -> Option<link::ConnectionState> {
         let connection = self.connections.get(key)?;
         if !connection.session.is_connected() || connection.closing {
             return None;
@@ -147,7 +140,7 @@ impl State {
         let channels = connection.subscriptions.iter();
         let channels =
             channels.filter_map(|one| self.hub.name(one.channel)).map(ToString::to_string).collect();
-        let remote = connection.socket().stream().peer_addr();
+        let remote = connection.socket().peer();
         let tls = connection.socket().is_tls();
         let identity = connection.session.identity();
         let sdk = connection.profile.sdk.as_deref().cloned().unwrap_or_default();

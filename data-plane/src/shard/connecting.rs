@@ -1,28 +1,30 @@
 //! How a client's connect is completed: its server-side subscriptions first, then the answer, then what it sent meanwhile.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_proto::client::{Command, ConnectResult, Reply, ServerSubscription, SubscribeResult};
-use prost::Message as _;
+use prost::Message;
 
 use super::SlotKey;
-use super::connections::NOT_LIVE;
 use super::grants::Grant;
-use super::hub::Purpose;
 use super::replies::{Replies, failed};
 use super::state::State;
+use super::waiting::{Purpose, Waiting};
 use crate::authenticator::unix_seconds;
 use crate::codes::{disconnect, error};
-use crate::encoding::Encoding;
 use crate::frame::Framed;
-use crate::session::seconds_left;
+use crate::publication::writable;
+use crate::session::{seconds_left, server_side_wants};
 
 /// How long a connect may wait for its server-side subscriptions.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Commands that may come while connect is under way, if `client.channel_limit` is not more.
 const MAX_HELD: usize = 128;
+/// Bytes of publications in an answer to connect: no message is larger than 512 KiB, unless one publication is.
+const MAX_RESULT_BYTES: usize = 480 << 10;
 /// How the server calls itself in connect replies.
 const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
 
@@ -33,6 +35,10 @@ pub(super) struct Held {
     connect: u32,
     /// Server-side subscriptions that are not live yet.
     missing: usize,
+    /// What the answer says of those that are.
+    results: Vec<(u32, SubscribeResult)>,
+    /// Bytes of publications in these.
+    result_bytes: usize,
     /// Commands that came meanwhile: no more than fit into one message.
     commands: Vec<Command>,
     bytes: usize,
@@ -54,8 +60,14 @@ impl State {
     }
 
     /// The client is who it says. It is connected when all its server-side subscriptions are live; nothing
-    /// reaches it before.
-    pub(super) fn connect(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
+    /// reaches it before. `since` is what it has had of some of them.
+    pub(super) fn connect(
+        &mut self,
+        key: SlotKey,
+        id: u32,
+        since: &BTreeMap<String, StreamPosition>,
+        replies: &mut Replies,
+    ) {
         let Some(connection) = self.connections.get(key) else { return };
         if connection.is_blocked() {
             // Only pings are answered before, and nobody who reads has so many of them unread. What comes next
@@ -73,23 +85,68 @@ impl State {
             connection.profile.holds_place = true;
         }
         self.connections.hold_back(key);
-        let mut missing = 0;
+        self.held.insert(key, Held { connect: id, missing: 1, ..Held::default() });
         if let Ok(channel) = ChannelName::personal(&identity.user) {
-            missing += usize::from(!self.subscribe(key, channel, Purpose::Connect, None));
+            self.subscribe_for_connect(key, channel, None, since);
         }
         for granted in &identity.subscriptions {
-            let (channel, grant) = (granted.channel.clone(), Some(Grant::from(granted)));
-            missing += usize::from(!self.subscribe(key, channel, Purpose::Connect, grant));
+            self.subscribe_for_connect(key, granted.channel.clone(), Some(Grant::from(granted)), since);
         }
-        if missing == 0 {
-            return self.connected(key, id, replies);
+        let Some(held) = self.held.get_mut(&key) else { return };
+        held.missing -= 1;
+        match held.missing {
+            0 => self.connected(key, id, replies),
+            _ => self.set_due(key, CONNECT_WAIT),
         }
-        self.held.insert(key, Held { connect: id, missing, ..Held::default() });
-        self.set_due(key, CONNECT_WAIT);
+    }
+
+    fn subscribe_for_connect(
+        &mut self,
+        key: SlotKey,
+        channel: ChannelName,
+        grant: Option<Grant>,
+        since: &BTreeMap<String, StreamPosition>,
+    ) {
+        let since = since.get(channel.as_str()).copied();
+        let rules = self.rules.channels.of(&channel);
+        let wants = rules.ok().and_then(|rules| server_side_wants(&rules.options, since));
+        let waiting = Waiting { key, purpose: Purpose::Connect, wants };
+        match self.subscribe(channel, waiting, grant) {
+            Some((number, born)) => {
+                let result = self.subscribe_result(number, &born, &[]);
+                self.hold_result(key, number, result);
+            }
+            None => {
+                if let Some(held) = self.held.get_mut(&key) {
+                    held.missing += 1;
+                }
+            }
+        }
+    }
+
+    /// Keeps what the answer to a connect will say of a subscription.
+    pub(super) fn hold_result(&mut self, key: SlotKey, number: u32, mut result: SubscribeResult) {
+        let Some(held) = self.held.get_mut(&key) else { return };
+        let bytes: usize = result.publications.iter().map(Message::encoded_len).sum();
+        if held.result_bytes > 0 && held.result_bytes + bytes > MAX_RESULT_BYTES {
+            // All or nothing: the client is told that it has missed something.
+            result.offset = result.publications.last().map_or(result.offset, |last| last.offset);
+            result.recovered = false;
+            result.publications.clear();
+        } else {
+            held.result_bytes += bytes;
+        }
+        held.results.push((number, result));
     }
 
     /// One more server-side subscription of a connect is live.
-    pub(super) fn connect_has_joined(&mut self, key: SlotKey) {
+    pub(super) fn connect_has_joined(&mut self, key: SlotKey, number: u32, result: SubscribeResult) {
+        self.hold_result(key, number, result);
+        self.connect_lacks_one_less(key);
+    }
+
+    /// A connect has one server-side subscription less to wait for.
+    pub(super) fn connect_lacks_one_less(&mut self, key: SlotKey) {
         let Some(held) = self.held.get_mut(&key) else { return };
         held.missing = held.missing.saturating_sub(1);
         if held.missing > 0 {
@@ -103,12 +160,13 @@ impl State {
     }
 
     fn connected(&mut self, key: SlotKey, id: u32, replies: &mut Replies) {
+        let held = self.held.remove(&key).unwrap_or_default();
         if self.is_revoked(key) {
-            self.held.remove(&key);
             return self.close(key, disconnect::INVALID_TOKEN);
         }
         let interval = self.rules.client.ping_interval.0;
-        let subs = self.server_subscriptions(key);
+        let entered: Vec<u32> = held.results.iter().map(|(number, _)| *number).collect();
+        let subs = self.server_subscriptions(key, held.results);
         let Some(connection) = self.connections.get(key) else { return };
         let now = SystemTime::now();
         connection.session.connected();
@@ -133,7 +191,10 @@ impl State {
         // The first ping comes at a random time, so that pings of a reconnect storm spread.
         self.set_due(key, interval.mul_f64(rand::random_range(0.5..1.0)));
         self.arm_expiry(key);
-        for command in self.held.remove(&key).unwrap_or_default().commands {
+        for number in entered {
+            self.enter(key, number, false);
+        }
+        for command in held.commands {
             if !self.command(key, command, replies) {
                 break;
             }
@@ -149,16 +210,21 @@ impl State {
     }
 
     /// What the client is told it is subscribed to.
-    fn server_subscriptions(&mut self, key: SlotKey) -> Vec<ServerSubscription> {
+    fn server_subscriptions(
+        &mut self,
+        key: SlotKey,
+        results: Vec<(u32, SubscribeResult)>,
+    ) -> Vec<ServerSubscription> {
         let Some(connection) = self.connections.get(key) else { return Vec::new() };
         let encoding = connection.manner.encoding;
         let shows = |channel: &ChannelName| !channel.is_personal() || self.rules.client.user_personal_channel;
-        let live = connection.subscriptions.iter().filter(|subscription| subscription.position != NOT_LIVE);
-        let subscriptions = live.filter_map(|subscription| {
-            let channel = self.hub.name(subscription.channel).filter(|channel| shows(channel))?;
-            let data = connection.grants.find(subscription.channel).map(|grant| grant.data.clone());
-            let data = data.filter(|data| can_be_written(data, encoding)).unwrap_or_default();
-            let value = Some(SubscribeResult { data, ..Default::default() });
+        let subscriptions = results.into_iter().filter_map(|(number, result)| {
+            // It may have ended meanwhile.
+            connection.subscription(number)?;
+            let channel = self.hub.name(number).filter(|channel| shows(channel))?;
+            let data =
+                connection.grants.find(number).map_or(Bytes::new(), |grant| writable(&grant.data, encoding));
+            let value = Some(SubscribeResult { data, ..result });
             Some(ServerSubscription { key: channel.as_str().to_owned(), value })
         });
         subscriptions.collect()
@@ -191,9 +257,4 @@ impl State {
         self.connections.release(key, first.bytes());
         self.set_due(key, self.rules.client.stale_close_delay.0);
     }
-}
-
-/// Bytes that are no JSON are nothing that a JSON client can be told.
-fn can_be_written(data: &Bytes, encoding: Encoding) -> bool {
-    encoding == Encoding::Protobuf || serde_json::from_slice::<&serde_json::value::RawValue>(data).is_ok()
 }

@@ -25,11 +25,21 @@ use crate::session::Session;
 /// The place of a subscription that is not live yet.
 pub(crate) const NOT_LIVE: u32 = u32::MAX;
 
-/// A connection's subscription: the channel's number in the hub, and its place there.
+/// A connection's subscription. Where there is one, its list of them costs nothing beyond the connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Subscription {
+    /// The channel's number in the hub.
     pub(crate) channel: u32,
+    /// Its place among the channel's subscribers there.
     pub(crate) position: u32,
+    /// Since when it is a member of a channel with presence, in Unix seconds.
+    pub(crate) since: u32,
+    /// The client has not asked for it.
+    pub(crate) server_side: bool,
+    /// A backend has asked for it.
+    pub(crate) by_backend: bool,
+    /// The channel's owner was told of it.
+    pub(crate) member: bool,
 }
 
 /// Everything a shard keeps for a connection. Every byte here counts a million times.
@@ -128,6 +138,11 @@ impl Connections {
     pub(crate) fn key_of(&self, slot: u32) -> Option<SlotKey> {
         let connection = self.slots.get(slot as usize)?;
         Some(SlotKey { slot, serial: connection.serial })
+    }
+
+    /// Slots that may hold connections: all are below.
+    pub(crate) fn slot_count(&self) -> u32 {
+        u32::try_from(self.slots.capacity()).unwrap_or(u32::MAX)
     }
 
     /// The connection with this id.
@@ -262,7 +277,7 @@ impl Connections {
                 return Poll::Ready(());
             }
             outbound.flushed_by(cx.waker());
-            if std::task::ready!(connection.socket.stream().poll_write_ready(cx)).is_err() {
+            if std::task::ready!(connection.socket.poll_write_ready(cx)).is_err() {
                 return Poll::Ready(());
             }
             let Some(head) = outbound.head() else { continue };

@@ -1,75 +1,69 @@
-//! What a shard does with what comes from links: births of subscriptions, publications, answers to publishes.
+//! What a shard does with what comes from links: publications, answers to what clients have asked.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
-use fanfare_proto::client::{PublishResult, Reply};
+use fanfare_proto::client::{HistoryResult, PresenceResult, PresenceStatsResult, PublishResult, Reply};
 
 use super::SlotKey;
 use super::clock::ticks;
 use super::delivery::{Delivery, Sockets as _, Swept, Written};
-use super::hub::{Purpose, Waiting};
-use super::replies::{failed, subscribed};
+use super::handle::{Reply as Answered, ToShard};
+use super::replies::failed;
 use super::state::State;
 use crate::codes::error;
-use crate::publication::message_frame;
-
-/// Subscribers that are served before others have their turn.
-const SWEEP_STEP: usize = 256;
+use crate::publication::{client_info, client_publication, message_frame};
 
 impl State {
-    /// The owner has answered a client's publish; `code` is 0 if all is well.
-    pub(crate) fn published(&mut self, key: SlotKey, id: u32, code: u32) {
-        let reply = match code {
-            0 => Reply { id, publish: Some(PublishResult {}), ..Default::default() },
-            code if code == u32::from(error::TOO_MANY_REQUESTS.code) => failed(id, error::TOO_MANY_REQUESTS),
-            _ => failed(id, error::INTERNAL),
+    /// Takes what came to the shard.
+    pub(crate) fn take(&mut self, next: ToShard) {
+        match next {
+            // That needs more than a state: its handshake is a task.
+            ToShard::Socket(_) => {}
+            ToShard::Act(act) => self.act_on(&act),
+            ToShard::Inspect { id, asked } => self.inspect(id, asked),
+            ToShard::Joined { channel, ticket, position } => self.joined(&channel, ticket, position),
+            ToShard::Top { channel, position } => self.hub.top(&channel, position),
+            ToShard::Recovered { channel, ticket, answer } => self.recovered(&channel, ticket, &answer),
+            ToShard::RecoverFailed { channel, ticket } => self.recover_failed(&channel, ticket),
+            ToShard::Announce { round, from } => self.announce(round, from),
+            ToShard::List(piece) => self.list(&piece),
+            ToShard::JoinFailed { channel, ticket } => self.join_failed(&channel, ticket),
+            ToShard::Deliver { delivery, receipt_within } => self.deliver(delivery, receipt_within),
+            ToShard::DeliverTo { id, data, receipt, receipt_within } => {
+                self.deliver_to(id, data, receipt, receipt_within);
+            }
+            ToShard::Answered { key, id, reply } => self.answered(key, id, reply),
+            ToShard::Stop => self.stop(),
+        }
+    }
+
+    /// An owner has answered what a client has asked it.
+    pub(crate) fn answered(&mut self, key: SlotKey, id: u32, answer: Answered) {
+        let Some(encoding) = self.connections.get(key).map(|connection| connection.manner.encoding) else {
+            return;
+        };
+        let reply = match answer {
+            Answered::Failed(code) => failed(id, error::of_owner(code)),
+            Answered::Published => Reply { id, publish: Some(PublishResult {}), ..Default::default() },
+            Answered::History { publications, position } => {
+                let publications = publications.iter().map(|one| client_publication(one, encoding)).collect();
+                let (epoch, offset) = (position.epoch.to_string(), position.offset);
+                let history = Some(HistoryResult { publications, epoch, offset });
+                Reply { id, history, ..Default::default() }
+            }
+            Answered::Presence(members) => {
+                let infos = members.iter().map(|member| client_info(member, encoding));
+                let presence = infos.map(|info| (info.client.clone(), info)).collect();
+                Reply { id, presence: Some(PresenceResult { presence }), ..Default::default() }
+            }
+            Answered::PresenceStats { connections, users } => {
+                let stats = PresenceStatsResult { num_clients: connections, num_users: users };
+                Reply { id, presence_stats: Some(stats), ..Default::default() }
+            }
         };
         self.reply(key, &reply);
-    }
-
-    /// The shard has joined a channel.
-    pub(crate) fn joined(&mut self, channel: &ChannelName, ticket: u32) {
-        let Some((number, live)) = self.hub.joined(channel, ticket) else { return };
-        // All positions first: what a connection has sent meanwhile can end subscriptions of this very channel,
-        // and then others move.
-        for (Waiting { key, .. }, position) in &live {
-            let connection = self.connections.get(*key);
-            if let Some(subscription) = connection.and_then(|connection| connection.subscription(number)) {
-                subscription.position = *position;
-            }
-        }
-        for (Waiting { key, purpose }, _) in live {
-            match purpose {
-                Purpose::Subscribe { id } => {
-                    let ttl = self.subscription_ttl(key, channel.as_str());
-                    self.reply(key, &subscribed(id, ttl));
-                }
-                Purpose::Connect => self.connect_has_joined(key),
-                Purpose::Backend => self.tell_subscribed(key, channel),
-            }
-        }
-    }
-
-    /// The shard could not join a channel in time.
-    pub(crate) fn join_failed(&mut self, channel: &ChannelName, ticket: u32) {
-        let Some((number, waited)) = self.hub.join_failed(channel, ticket) else { return };
-        self.metrics.deliveries.channels.dec();
-        for Waiting { key, purpose } in waited {
-            let Some(connection) = self.connections.get(key) else { continue };
-            connection.subscriptions.retain(|subscription| subscription.channel != number);
-            connection.grants.remove(number);
-            self.metrics.deliveries.subscriptions.dec();
-            match purpose {
-                Purpose::Subscribe { id } => self.reply(key, &failed(id, error::INTERNAL)),
-                Purpose::Connect => self.connect_cannot_join(key),
-                Purpose::Backend => {
-                    tracing::debug!(%channel, "a backend's subscription could not be made: no owner");
-                }
-            }
-        }
     }
 
     /// A publication has come for a channel's subscribers.
@@ -112,9 +106,9 @@ impl State {
         }
     }
 
-    /// Goes on with what is to be delivered.
-    pub(crate) fn sweep(&mut self) {
-        let swept = self.hub.sweep(SWEEP_STEP, &mut self.connections, &mut self.book);
+    /// Goes on with what is to be delivered, for up to so many subscribers.
+    pub(crate) fn sweep(&mut self, visits: usize) {
+        let swept = self.hub.sweep(visits, &mut self.connections, &mut self.book);
         self.count(swept);
     }
 

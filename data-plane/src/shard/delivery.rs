@@ -5,6 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use fanfare_cluster::connection_id::ConnectionId;
 
+use super::place::Place;
 use crate::encoding::Encoding;
 use crate::publication::Publication;
 
@@ -16,6 +17,8 @@ pub(crate) struct Delivery {
     pub(crate) exclude: Arc<[ConnectionId]>,
     /// The receipt's number on this node, if somebody waits.
     pub(crate) receipt: Option<u64>,
+    /// It says who came or left, and only those get it who asked for that.
+    pub(crate) for_some: bool,
 }
 
 impl Delivery {
@@ -24,14 +27,39 @@ impl Delivery {
         const FLAT: usize = 256;
         FLAT + self.publication.weight() + self.exclude.len() * size_of::<ConnectionId>()
     }
+
+    /// Whether only those get it who asked for such things.
+    pub(crate) fn is_for_some(&self) -> bool {
+        self.for_some
+    }
 }
 
-/// A publication that some subscriber has not had yet.
+/// Where an entry is in the channel's stream.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Mark {
+    /// Nowhere.
+    None,
+    /// It is the publication at this place.
+    At(Place),
+    /// It is no publication: the stream had come as far as this place when it came.
+    Top(Place),
+}
+
+/// Something that some subscriber has not had yet.
 #[derive(Debug)]
 pub(super) struct Entry {
-    pub(super) delivery: Delivery,
+    /// `None` if it only says how far the stream has come.
+    pub(super) delivery: Option<Delivery>,
+    pub(super) mark: Mark,
     /// Subscribers that have not had it.
     pub(super) left: usize,
+}
+
+impl Entry {
+    /// About how many bytes it holds on to.
+    pub(super) fn weight(&self) -> usize {
+        self.delivery.as_ref().map_or(size_of::<Self>(), Delivery::weight)
+    }
 }
 
 /// The connections, as the hub sees them.

@@ -7,13 +7,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use fanfare_cluster::byte_queue::{Sender, Weighed};
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_cluster::connection_id::ConnectionId;
+use fanfare_proto::link;
 
 use super::acts::Act;
+use super::channel::Answer;
 use super::{Delivery, SlotKey};
 use crate::admission::ShakingHands;
-use crate::links::Asked;
+use crate::links::{Asked, ListPiece};
 
 /// A socket that was accepted.
 #[derive(Debug)]
@@ -29,16 +31,26 @@ pub(crate) struct NewSocket {
 pub(crate) enum ToShard {
     /// A new socket, before its handshake.
     Socket(NewSocket),
-    /// The shard has joined the channel, here in the order.
-    Joined { channel: ChannelName, ticket: u32 },
+    /// The shard has joined the channel, here in the order; its stream, if it has one, has come as far as this.
+    Joined { channel: ChannelName, ticket: u32, position: Option<StreamPosition> },
     /// The channel's owner did not answer.
     JoinFailed { channel: ChannelName, ticket: u32 },
+    /// How far a channel's stream has come.
+    Top { channel: ChannelName, position: StreamPosition },
+    /// What was published after a position.
+    Recovered { channel: ChannelName, ticket: u64, answer: Arc<Answer> },
+    /// The owner did not answer what was published after a position.
+    RecoverFailed { channel: ChannelName, ticket: u64 },
+    /// The members of some connections, from this slot on, shall enter again.
+    Announce { round: u64, from: u32 },
+    /// A piece of a list of connections.
+    List(ListPiece),
     /// A publication.
     Deliver { delivery: Delivery, receipt_within: Duration },
     /// A message to one connection.
     DeliverTo { id: ConnectionId, data: Bytes, receipt: Option<u64>, receipt_within: Duration },
-    /// The answer to a client's publish; 0 or an error code.
-    Published { key: SlotKey, id: u32, code: u32 },
+    /// The answer to what a client has asked of an owner.
+    Answered { key: SlotKey, id: u32, reply: Reply },
     /// An operation on connections.
     Act(Box<Act>),
     /// A question about a connection.
@@ -47,12 +59,40 @@ pub(crate) enum ToShard {
     Stop,
 }
 
+/// What an owner has answered to a client.
+#[derive(Debug)]
+pub(crate) enum Reply {
+    /// The client protocol's error code.
+    Failed(u32),
+    /// It is published.
+    Published,
+    /// A part of the history, and the end of the stream.
+    History { publications: Vec<link::Publication>, position: StreamPosition },
+    /// Who is present.
+    Presence(Vec<link::Member>),
+    /// How many are present.
+    PresenceStats { connections: u32, users: u32 },
+}
+
+impl Reply {
+    fn weight(&self) -> usize {
+        const FLAT: usize = 128;
+        match self {
+            Self::Failed(_) | Self::Published | Self::PresenceStats { .. } => 0,
+            Self::History { publications, .. } => publications.iter().map(|one| FLAT + one.weight()).sum(),
+            Self::Presence(members) => members.iter().map(|one| FLAT + one.weight()).sum(),
+        }
+    }
+}
+
 impl Weighed for ToShard {
     fn weight(&self) -> usize {
         const FLAT: usize = 128;
         FLAT + match self {
             Self::Deliver { delivery, .. } => delivery.weight(),
             Self::DeliverTo { data, .. } => data.len(),
+            Self::Recovered { answer, .. } => answer.weight(),
+            Self::Answered { reply, .. } => reply.weight(),
             _ => 0,
         }
     }

@@ -7,63 +7,35 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use fanfare_cluster::channel::ChannelName;
+use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use slab::Slab;
 
 use super::SlotKey;
 use super::book::Book;
-use super::delivery::{Delivery, Entry, Sockets, Swept};
-use super::run::Run;
-
-/// Why a connection waits for a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// Its subscribe command.
-    Subscribe { id: u32 },
-    /// Its connect command: the channel is one of its server-side subscriptions.
-    Connect,
-    /// A backend, which does not wait for it.
-    Backend,
-}
-
-/// A connection that waits until the shard has joined a channel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Waiting {
-    pub(crate) key: SlotKey,
-    pub(crate) purpose: Purpose,
-}
+use super::channel::{Answer, Channel};
+use super::delivery::{Delivery, Entry, Mark, Sockets, Swept};
+use super::stream::RecoverQuestion;
+use super::waiting::{Born, Waiting};
 
 /// Where a subscription stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Subscribed {
-    /// It is live, at this place within the channel.
-    Live { channel: u32, position: u32 },
-    /// It waits until the shard has joined; `join` is the ticket to ask with, if nobody has asked yet.
+    /// It is live.
+    Live { channel: u32, born: Born },
+    /// It waits until the shard has joined, or for what it has missed; `join` is the ticket to ask with, if nobody
+    /// has asked to join yet.
     Waits { channel: u32, join: Option<u32> },
 }
 
+/// What an answer of the owner has brought about.
 #[derive(Debug)]
-struct Channel {
-    name: ChannelName,
-    /// The ticket of the join that is under way; `None` once the shard has joined.
-    joining: Option<u32>,
-    waiting: Vec<Waiting>,
-    subscribers: Vec<Subscriber>,
-    /// What some subscriber has not had yet, oldest first. Bounded by the hub's backlog.
-    // queue: log of a channel in a shard
-    log: VecDeque<Entry>,
-    /// The number of the next entry.
-    next: u32,
-    cursor: usize,
-    /// Whether it is in line for its turn.
-    active: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Subscriber {
-    slot: u32,
-    /// The number of the first entry that it has not had.
-    due: u32,
+pub(crate) struct Recovered {
+    pub(crate) channel: u32,
+    /// Subscriptions that have begun.
+    pub(crate) born: Vec<Born>,
+    /// The slots of subscribers that have lost their continuity.
+    pub(crate) lost: Vec<u32>,
+    pub(crate) swept: Swept,
 }
 
 /// The channels of a shard.
@@ -77,6 +49,11 @@ pub(crate) struct Hub {
     last_ticket: u32,
     /// Bytes of publications in all logs.
     backlog: usize,
+    /// Channels with questions that are not on their way yet.
+    asking: Vec<u32>,
+    /// Subscriptions that have lost their continuity and were not told yet, with their channels' numbers.
+    // queue: notices of lost continuity
+    pub(super) lost: VecDeque<(SlotKey, u32)>,
 }
 
 impl Hub {
@@ -97,7 +74,9 @@ impl Hub {
 
     /// The connections that wait for a channel.
     pub(crate) fn waiting(&self, number: u32) -> Vec<SlotKey> {
-        self.channels[number as usize].waiting.iter().map(|waiting| waiting.key).collect()
+        let channel = &self.channels[number as usize];
+        let recovering = channel.stream.iter().flat_map(|stream| stream.waiting());
+        channel.waiting.iter().chain(recovering).map(|waiting| waiting.key).collect()
     }
 
     /// Delivers all that a channel's subscribers have not had, without turns: only for channels of few.
@@ -109,6 +88,7 @@ impl Hub {
             swept.add(channel.sweep(visits, sockets, book).0);
             self.backlog -= channel.forget_delivered();
         }
+        self.note_asks(number);
         swept
     }
 
@@ -130,35 +110,107 @@ impl Hub {
             }
         };
         let channel = &mut self.channels[number as usize];
-        if channel.joining.is_some() {
+        if !channel.is_joined {
             channel.waiting.push(waiting);
             return Subscribed::Waits { channel: number, join };
         }
-        Subscribed::Live { channel: number, position: channel.add(waiting.key.slot) }
+        let born = channel.begin(waiting);
+        self.note_asks(number);
+        match born {
+            Some(born) => Subscribed::Live { channel: number, born },
+            None => Subscribed::Waits { channel: number, join: None },
+        }
     }
 
-    /// The shard has joined. Those who waited are live from here on; each comes back with its place. An
-    /// answer to another join than the one under way means nothing: the channel was left meanwhile.
-    pub(crate) fn joined(&mut self, name: &ChannelName, ticket: u32) -> Option<(u32, Vec<(Waiting, u32)>)> {
-        let number = self.find(name.as_str())?;
+    /// The shard has joined; the stream, if the channel has one, had come as far as `position`. Those who waited are
+    /// live from here on, and come back, unless they wait for what they have missed. An answer to another join than
+    /// the one under way means nothing: the channel was left meanwhile.
+    pub(crate) fn joined(
+        &mut self,
+        name: &ChannelName,
+        ticket: u32,
+        position: Option<StreamPosition>,
+    ) -> Option<(u32, Vec<Born>)> {
+        let number = self.joining(name, ticket)?;
         let channel = &mut self.channels[number as usize];
-        if channel.joining != Some(ticket) {
-            return None;
-        }
-        channel.joining = None;
+        channel.join(position);
         let waiting = std::mem::take(&mut channel.waiting);
-        let live = waiting.into_iter().map(|waiting| (waiting, channel.add(waiting.key.slot))).collect();
-        Some((number, live))
+        let born = waiting.into_iter().filter_map(|waiting| channel.begin(waiting)).collect();
+        self.note_asks(number);
+        Some((number, born))
     }
 
     /// The shard could not join. The channel is forgotten; those who waited for it come back.
     pub(crate) fn join_failed(&mut self, name: &ChannelName, ticket: u32) -> Option<(u32, Vec<Waiting>)> {
+        let number = self.joining(name, ticket)?;
+        Some((number, self.remove(number).waiting))
+    }
+
+    /// The channel, if this is the join that it waits for.
+    fn joining(&self, name: &ChannelName, ticket: u32) -> Option<u32> {
         let number = self.find(name.as_str())?;
-        if self.channels[number as usize].joining != Some(ticket) {
-            return None;
+        let channel = &self.channels[number as usize];
+        (!channel.is_joined && channel.ticket == ticket).then_some(number)
+    }
+
+    /// The owner has answered what was published after a position.
+    pub(crate) fn recovered(
+        &mut self,
+        name: &ChannelName,
+        ticket: u64,
+        answer: &Answer,
+        sockets: &mut impl Sockets,
+    ) -> Option<Recovered> {
+        let number = self.find(name.as_str())?;
+        let (born, lost, swept) = self.channels[number as usize].recovered(ticket, answer, sockets);
+        self.note_asks(number);
+        Some(Recovered { channel: number, born, lost, swept })
+    }
+
+    /// The owner has not answered in time. Those who wait for it to begin come back.
+    pub(crate) fn recover_failed(&mut self, name: &ChannelName, ticket: u64) -> Option<(u32, Vec<Waiting>)> {
+        let number = self.find(name.as_str())?;
+        let waiting = self.channels[number as usize].recover_failed(ticket);
+        self.note_asks(number);
+        Some((number, waiting))
+    }
+
+    /// The stream of a channel had come as far as this when this came: who has less then is behind.
+    pub(crate) fn top(&mut self, name: &ChannelName, position: StreamPosition) {
+        let Some(number) = self.find(name.as_str()) else { return };
+        let channel = &mut self.channels[number as usize];
+        let Some(stream) = &mut channel.stream else { return };
+        let place = stream.reach(position);
+        if !channel.subscribers.is_empty() {
+            channel.push(None, Mark::Top(place));
+            self.activate(number);
         }
-        let channel = self.remove(number);
-        Some((number, channel.waiting))
+    }
+
+    /// Whether a subscriber has lost its continuity and has not been told so.
+    pub(crate) fn is_lost(&self, number: u32, slot: u32) -> bool {
+        self.channels.get(number as usize).is_some_and(|channel| channel.is_lost(slot))
+    }
+
+    /// What owners are to be asked: the channel, and what of it.
+    pub(crate) fn take_asks(&mut self) -> Vec<(ChannelName, RecoverQuestion)> {
+        let mut asks = Vec::new();
+        for number in std::mem::take(&mut self.asking) {
+            // It may be gone, or be another by now.
+            let Some(channel) = self.channels.get_mut(number as usize) else { continue };
+            let Some(stream) = &mut channel.stream else { continue };
+            asks.extend(stream.take_asks().into_iter().map(|asked| (channel.name.clone(), asked)));
+        }
+        asks
+    }
+
+    fn note_asks(&mut self, number: u32) {
+        let channel = self.channels.get(number as usize);
+        let asks =
+            channel.and_then(|channel| channel.stream.as_ref()).is_some_and(|stream| stream.has_asks());
+        if asks && self.asking.last() != Some(&number) {
+            self.asking.push(number);
+        }
     }
 
     /// Ends a live subscription. What it has not had yet counts as cut.
@@ -174,29 +226,32 @@ impl Hub {
         if let Some(moved) = channel.subscribers.get(position as usize) {
             sockets.moved(moved.slot, number, position);
         }
+        channel.apart.remove(gone.slot);
         let behind = channel.next.wrapping_sub(gone.due) as usize;
         let first = channel.log.len() - behind;
         for entry in channel.log.range_mut(first..) {
             entry.left -= 1;
-            let Some(receipt) = entry.delivery.receipt else { continue };
-            let excluded =
-                !entry.delivery.exclude.is_empty() && entry.delivery.exclude.contains(&sockets.id(gone.slot));
+            let Some(delivery) = &entry.delivery else { continue };
+            let Some(receipt) = delivery.receipt else { continue };
+            let excluded = !delivery.exclude.is_empty() && delivery.exclude.contains(&sockets.id(gone.slot));
             if excluded { book.skip(receipt) } else { book.cut(receipt, 1) }
         }
         self.backlog -= channel.forget_delivered();
     }
 
-    /// Ends a subscription that waits; returns what it waited for.
-    pub(crate) fn stop_waiting(&mut self, number: u32, key: SlotKey) -> Option<Purpose> {
-        let waiting = &mut self.channels[number as usize].waiting;
-        let at = waiting.iter().position(|waiting| waiting.key == key)?;
-        Some(waiting.swap_remove(at).purpose)
+    /// Ends a subscription that waits.
+    pub(crate) fn stop_waiting(&mut self, number: u32, key: SlotKey) -> Option<Waiting> {
+        let channel = &mut self.channels[number as usize];
+        let is_meant = |waiting: &Waiting| waiting.key == key;
+        if let Some(at) = channel.waiting.iter().position(is_meant) {
+            return Some(channel.waiting.swap_remove(at));
+        }
+        channel.stream.as_mut()?.stop_waiting(is_meant)
     }
 
     /// Forgets the channel if nobody subscribes or waits any more. The shard shall then leave it.
     pub(crate) fn forget_if_idle(&mut self, number: u32) -> Option<ChannelName> {
-        let channel = &self.channels[number as usize];
-        let idle = channel.subscribers.is_empty() && channel.waiting.is_empty();
+        let idle = self.channels[number as usize].is_idle();
         idle.then(|| self.remove(number).name)
     }
 
@@ -212,7 +267,7 @@ impl Hub {
     /// Takes a publication in; it goes out as [`sweep`](Self::sweep) is called.
     pub(crate) fn deliver(&mut self, delivery: Delivery, receipt_due: u32, book: &mut Book) {
         let number = self.find(delivery.publication.channel().as_str());
-        let joined = number.filter(|number| self.channels[*number as usize].joining.is_none());
+        let joined = number.filter(|number| self.channels[*number as usize].is_joined);
         let Some(number) = joined else {
             // Nobody is live here. Those who wait are born after this publication.
             if let Some(receipt) = delivery.receipt {
@@ -221,20 +276,25 @@ impl Hub {
             return;
         };
         let channel = &mut self.channels[number as usize];
-        let left = channel.subscribers.len();
         if let Some(receipt) = delivery.receipt {
-            book.open(receipt, left, receipt_due);
+            book.open(receipt, channel.subscribers.len(), receipt_due);
         }
-        if left == 0 {
+        let mark = channel.mark(&delivery);
+        if channel.subscribers.is_empty() {
             return;
         }
+        channel.push(Some(delivery), mark);
+        self.activate(number);
+    }
+
+    /// The channel's newest entry waits for its sweep.
+    fn activate(&mut self, number: u32) {
+        let channel = &mut self.channels[number as usize];
+        self.backlog += channel.log.back().map_or(0, Entry::weight);
         if !channel.active {
             channel.active = true;
             self.active.push_back(number);
         }
-        self.backlog += delivery.weight();
-        channel.log.push_back(Entry { delivery, left });
-        channel.next = channel.next.wrapping_add(1);
     }
 
     /// How many bytes of publications wait for some subscriber here.
@@ -262,75 +322,9 @@ impl Hub {
             if channel.active {
                 self.active.push_back(number);
             }
+            self.note_asks(number);
         }
         swept
-    }
-}
-
-impl Channel {
-    fn new(name: ChannelName, ticket: u32) -> Self {
-        Self {
-            name,
-            joining: Some(ticket),
-            waiting: Vec::new(),
-            subscribers: Vec::new(),
-            log: VecDeque::new(),
-            next: 0,
-            cursor: 0,
-            active: false,
-        }
-    }
-
-    fn add(&mut self, slot: u32) -> u32 {
-        self.subscribers.push(Subscriber { slot, due: self.next });
-        (self.subscribers.len() - 1) as u32
-    }
-
-    /// Forgets what everybody has had, and returns how many bytes that was.
-    fn forget_delivered(&mut self) -> usize {
-        let mut bytes = 0;
-        while let Some(entry) = self.log.pop_front_if(|entry| entry.left == 0) {
-            bytes += entry.delivery.weight();
-        }
-        bytes
-    }
-
-    /// Visits up to so many subscribers; returns what was done, and how many were visited.
-    fn sweep(&mut self, visits: usize, sockets: &mut impl Sockets, book: &mut Book) -> (Swept, usize) {
-        let mut swept = Swept::default();
-        // Subscribers in a row are mostly equally far behind: they share the bytes of a run.
-        let mut runs: [Option<Run>; 2] = [None, None];
-        // Whoever is behind at all has not had the newest entry.
-        let mut behind_at_all = self.log.back().map_or(0, |entry| entry.left);
-        let mut visited = 0;
-        while visited < visits && behind_at_all > 0 {
-            visited += 1;
-            if self.cursor >= self.subscribers.len() {
-                self.cursor = 0;
-            }
-            let Some(subscriber) = self.subscribers.get_mut(self.cursor) else { break };
-            self.cursor += 1;
-            let behind = self.next.wrapping_sub(subscriber.due) as usize;
-            if behind == 0 {
-                continue;
-            }
-            let encoding = sockets.encoding(subscriber.slot);
-            let run = &mut runs[encoding as usize];
-            if run.as_ref().is_none_or(|run| run.behind != behind)
-                && let Some(run) = run.replace(Run::new(&self.log, behind, encoding))
-            {
-                swept.add(run.settle(&mut self.log, book));
-            }
-            if let Some(run) = run {
-                subscriber.due = subscriber.due.wrapping_add(run.len as u32);
-                behind_at_all -= usize::from(run.len == behind);
-                run.visit(subscriber.slot, &self.log, sockets, book);
-            }
-        }
-        for run in runs.into_iter().flatten() {
-            swept.add(run.settle(&mut self.log, book));
-        }
-        (swept, visited)
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use fanfare_cluster::channel::Epoch;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::Incarnation;
 use fanfare_proto::link;
@@ -11,6 +12,7 @@ use proptest::prelude::*;
 
 use super::super::book::Counts;
 use super::super::delivery::Written;
+use super::super::waiting::Purpose;
 use super::*;
 use crate::encoding::Encoding;
 use crate::publication::Publication;
@@ -68,7 +70,7 @@ fn name() -> ChannelName {
 }
 
 fn waiting(slot: u32) -> Waiting {
-    Waiting { key: SlotKey { slot, serial: 0 }, purpose: Purpose::Subscribe { id: 1 } }
+    Waiting { key: SlotKey { slot, serial: 0 }, purpose: Purpose::Subscribe { id: 1 }, wants: None }
 }
 
 impl World {
@@ -80,11 +82,11 @@ impl World {
         let id = ConnectionId::new(Incarnation::from_wire(1), 0, slot as usize);
         self.sockets.ids.insert(slot, id);
         match self.hub.subscribe(name(), waiting(slot)) {
-            Subscribed::Live { position, .. } => drop(self.sockets.positions.insert(slot, position)),
+            Subscribed::Live { born, .. } => drop(self.sockets.positions.insert(slot, born.index)),
             Subscribed::Waits { join, .. } => {
-                let (_, live) = self.hub.joined(&name(), join.unwrap()).unwrap();
-                for (waiting, position) in live {
-                    self.sockets.positions.insert(waiting.key.slot, position);
+                let (_, live) = self.hub.joined(&name(), join.unwrap(), None).unwrap();
+                for born in live {
+                    self.sockets.positions.insert(born.waiting.key.slot, born.index);
                 }
             }
         }
@@ -103,8 +105,12 @@ impl World {
 
     fn publish_with(&mut self, number: u32, exclude: &[ConnectionId], receipt: Option<u64>) {
         let wire = link::Publication { data: number.to_string().into(), ..Default::default() };
-        let publication = Arc::new(Publication::new(name(), wire, false));
-        self.hub.deliver(Delivery { publication, exclude: exclude.into(), receipt }, 100, &mut self.book);
+        let publication = Arc::new(Publication::new(name(), wire, Epoch::default()));
+        self.hub.deliver(
+            Delivery { publication, exclude: exclude.into(), receipt, for_some: false },
+            100,
+            &mut self.book,
+        );
     }
 
     fn sweep(&mut self, visits: usize) -> Swept {
@@ -176,8 +182,8 @@ fn a_late_answer_to_an_older_join_brings_nobody_to_life() {
     hub.stop_waiting(channel, waiting(0).key);
     assert_eq!(hub.forget_if_idle(channel), Some(name()));
     let Subscribed::Waits { join: Some(second), .. } = hub.subscribe(name(), waiting(0)) else { panic!() };
-    assert!(hub.joined(&name(), first).is_none());
-    assert_eq!(hub.joined(&name(), second).map(|(_, live)| live.len()), Some(1));
+    assert!(hub.joined(&name(), first, None).is_none());
+    assert_eq!(hub.joined(&name(), second, None).map(|(_, live)| live.len()), Some(1));
 }
 
 #[test]
@@ -225,8 +231,8 @@ fn a_delivery_to_a_channel_that_nobody_subscribes_to_is_answered_with_nobody() {
 
 fn publication(channel: &ChannelName, data: String) -> Delivery {
     let wire = link::Publication { data: data.into(), ..Default::default() };
-    let publication = Arc::new(Publication::new(channel.clone(), wire, false));
-    Delivery { publication, exclude: Arc::from([]), receipt: None }
+    let publication = Arc::new(Publication::new(channel.clone(), wire, Epoch::default()));
+    Delivery { publication, exclude: Arc::from([]), receipt: None, for_some: false }
 }
 
 // A shard that is late must not cut clients that are not: what they miss comes in pieces that their queue can hold.
@@ -251,7 +257,7 @@ fn many_small_channels_have_their_turn_in_one_step() {
         let channel = ChannelName::parse(&format!("#{slot}")).unwrap();
         let subscribed = world.hub.subscribe(channel.clone(), waiting(slot));
         let Subscribed::Waits { join: Some(ticket), .. } = subscribed else { panic!("{subscribed:?}") };
-        world.hub.joined(&channel, ticket).unwrap();
+        world.hub.joined(&channel, ticket, None).unwrap();
         world.hub.deliver(publication(&channel, "1".to_owned()), 100, &mut world.book);
     }
     assert_eq!(world.sweep(10).deliveries, 10);

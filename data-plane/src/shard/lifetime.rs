@@ -104,6 +104,7 @@ impl State {
         for key in std::mem::take(&mut self.connections.overflowed) {
             self.close(key, disconnect::SLOW);
         }
+        self.ask_owners();
         let answers = self.book.answers().map(|(receipt, counts)| FromShard::Receipt { receipt, counts });
         answers.for_each(|answer| self.up.push(answer));
         std::mem::take(&mut self.connections.blocked)
@@ -132,6 +133,7 @@ impl State {
                 self.look_at_expiry(key);
             }
         }
+        self.tell_lost();
         self.book.expire(self.wheel.now());
     }
 

@@ -2,7 +2,7 @@
 
 use fanfare_proto::client::{Reply, SubscribeResult};
 
-use crate::codes::Code;
+use crate::codes::{Code, error};
 use crate::encoding::Encoding;
 
 /// The replies to one message, which go out as one.
@@ -17,15 +17,17 @@ impl Replies {
     }
 
     pub(super) fn add(&mut self, reply: &Reply) {
-        let written = self.encoding.write(reply, &mut self.message);
-        debug_assert!(written.is_ok(), "replies hold no data of others");
+        if self.encoding.write(reply, &mut self.message).is_err() {
+            // It holds data of others that cannot be written in this encoding.
+            let written = self.encoding.write(&failed(reply.id, error::INTERNAL), &mut self.message);
+            debug_assert!(written.is_ok(), "an error holds no data of others");
+        }
     }
 }
 
-/// The answer to a subscribe. `ttl` is how many seconds the subscription lasts, if it ends by itself.
-pub(super) fn subscribed(id: u32, ttl: Option<u32>) -> Reply {
-    let subscribe = SubscribeResult { expires: ttl.is_some(), ttl: ttl.unwrap_or(0), ..Default::default() };
-    Reply { id, subscribe: Some(subscribe), ..Default::default() }
+/// The answer to a subscribe.
+pub(super) fn subscribed(id: u32, result: SubscribeResult) -> Reply {
+    Reply { id, subscribe: Some(result), ..Default::default() }
 }
 
 /// The answer to a command that failed.

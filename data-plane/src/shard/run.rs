@@ -3,10 +3,13 @@
 use std::collections::VecDeque;
 
 use bytes::{Bytes, BytesMut};
+use fanfare_cluster::connection_id::ConnectionId;
 
 use super::book::Book;
-use super::delivery::{Delivery, Entry, Sockets, Swept, Written};
+use super::delivery::{Delivery, Entry, Mark, Sockets, Swept, Written};
+use super::place::Place;
 use crate::encoding::Encoding;
+use crate::publication::Publication;
 
 /// No write to a subscriber is larger, in bytes, unless a single frame is: who is far behind because the shard is
 /// late gets the rest in later rounds, and is not cut for it.
@@ -19,13 +22,14 @@ pub(super) struct Run {
     /// How many entries of the log they get.
     pub(super) len: usize,
     first: usize,
-    encoding: Encoding,
     frames: Bytes,
     writable: u64,
     receipts: Vec<u64>,
     /// Receipts of what cannot be written in this encoding: nobody who speaks it ever gets it.
     unwritable: Vec<u64>,
     excludes: bool,
+    /// Where a subscriber must be to get it as it is, and where it is then; `None` if nothing in it has a place.
+    span: Option<(Place, Place)>,
     visited: usize,
     written: u64,
     swept: Swept,
@@ -34,39 +38,64 @@ pub(super) struct Run {
 impl Run {
     pub(super) fn new(log: &VecDeque<Entry>, behind: usize, encoding: Encoding) -> Self {
         let first = log.len() - behind;
-        let len = fitting(log, first, encoding);
-        let entries = || log.range(first..first + len).map(|entry| &entry.delivery);
+        let (len, span) = extent(log, first, encoding);
+        let given =
+            |entry: &'_ Entry| entry.delivery.as_ref().is_some_and(|delivery| !delivery.is_for_some());
+        let entries = || log.range(first..first + len).filter(|entry| given(entry));
+        let deliveries = || entries().filter_map(|entry| entry.delivery.as_ref());
         let receipts = |writable: bool| {
             let alike = move |delivery: &&Delivery| is_writable(delivery, encoding) == writable;
-            entries().filter(alike).filter_map(|delivery| delivery.receipt).collect()
+            deliveries().filter(alike).filter_map(|delivery| delivery.receipt).collect()
         };
         Self {
             behind,
             len,
             first,
-            encoding,
-            frames: join_frames(entries(), encoding),
-            writable: entries().filter(|delivery| is_writable(delivery, encoding)).count() as u64,
+            frames: join_frames(deliveries().map(|delivery| &*delivery.publication), encoding),
+            writable: deliveries().filter(|delivery| is_writable(delivery, encoding)).count() as u64,
             receipts: receipts(true),
             unwritable: receipts(false),
-            excludes: entries().any(|delivery| !delivery.exclude.is_empty()),
+            excludes: deliveries().any(|delivery| !delivery.exclude.is_empty()),
+            span,
             visited: 0,
             written: 0,
             swept: Swept::default(),
         }
     }
 
-    pub(super) fn visit(
-        &mut self,
-        slot: u32,
-        log: &VecDeque<Entry>,
-        sockets: &mut impl Sockets,
-        book: &mut Book,
-    ) {
-        self.visited += 1;
-        if self.excludes && self.visit_excluded(slot, log, sockets, book) {
-            return;
+    /// Whether a subscriber at this place gets the run as it is, and where it is then.
+    pub(super) fn step(&self, place: Place) -> Option<Place> {
+        match self.span {
+            Some((before, after)) => (place == before).then_some(after),
+            None => (!place.is_apart()).then_some(place),
         }
+    }
+
+    /// Whether somebody of whom this is the id gets less than all of it.
+    pub(super) fn excludes(&self, log: &VecDeque<Entry>, id: impl FnOnce() -> ConnectionId) -> bool {
+        if !self.excludes {
+            return false;
+        }
+        let id = id();
+        self.entries(log)
+            .filter_map(|entry| entry.delivery.as_ref())
+            .any(|delivery| delivery.exclude.contains(&id))
+    }
+
+    /// The entries of the log that it stands for.
+    pub(super) fn entries<'a>(&self, log: &'a VecDeque<Entry>) -> impl Iterator<Item = &'a Entry> + use<'a> {
+        log.range(self.first..self.first + self.len)
+    }
+
+    /// A subscriber was served without it.
+    pub(super) fn served_apart(&mut self, swept: Swept) {
+        self.visited += 1;
+        self.swept.add(swept);
+    }
+
+    /// Serves a subscriber that gets it as it is.
+    pub(super) fn serve(&mut self, slot: u32, sockets: &mut impl Sockets, book: &mut Book) {
+        self.visited += 1;
         self.unwritable.iter().for_each(|receipt| book.cut(*receipt, 1));
         if self.frames.is_empty() {
             return;
@@ -78,43 +107,6 @@ impl Run {
         }
         self.swept.deliveries += self.writable;
         self.swept.bytes += self.frames.len() as u64;
-    }
-
-    /// Serves a subscriber that shall not get all of the run; `false` if it shall.
-    fn visit_excluded(
-        &mut self,
-        slot: u32,
-        log: &VecDeque<Entry>,
-        sockets: &mut impl Sockets,
-        book: &mut Book,
-    ) -> bool {
-        let id = sockets.id(slot);
-        let meant = |delivery: &&Delivery| !delivery.exclude.contains(&id);
-        let entries = || log.range(self.first..self.first + self.len).map(|entry| &entry.delivery);
-        if entries().all(|delivery| meant(&delivery)) {
-            return false;
-        }
-        let skipped = entries().filter(|delivery| !meant(delivery)).filter_map(|delivery| delivery.receipt);
-        skipped.for_each(|receipt| book.skip(receipt));
-        let (writable, unwritable): (Vec<&Delivery>, Vec<&Delivery>) =
-            entries().filter(meant).partition(|delivery| is_writable(delivery, self.encoding));
-        unwritable.iter().filter_map(|delivery| delivery.receipt).for_each(|receipt| book.cut(receipt, 1));
-        let receipts: Vec<u64> = writable.iter().filter_map(|delivery| delivery.receipt).collect();
-        let frames = join_frames(writable.iter().copied(), self.encoding);
-        if frames.is_empty() {
-            return true;
-        }
-        match sockets.write(slot, &frames, &receipts) {
-            Written::Whole => receipts.iter().for_each(|receipt| book.written(*receipt, 1)),
-            Written::Queued => {}
-            Written::Cut => {
-                receipts.iter().for_each(|receipt| book.cut(*receipt, 1));
-                return true;
-            }
-        }
-        self.swept.deliveries += writable.len() as u64;
-        self.swept.bytes += frames.len() as u64;
-        true
     }
 
     /// Books what the run has done, and returns it.
@@ -129,23 +121,38 @@ impl Run {
     }
 }
 
-/// How many entries from `first` on go into one write: at least one.
-fn fitting(log: &VecDeque<Entry>, first: usize, encoding: Encoding) -> usize {
-    let mut bytes = 0;
-    let fits = |entry: &&Entry| {
-        bytes += entry.delivery.publication.framed(encoding).map_or(0, |frame| frame.bytes().len());
-        bytes <= MAX_RUN
-    };
-    log.range(first..).take_while(fits).count().max(1)
+/// How many entries from `first` on go into one write, at least one, and the places that they span. A run ends
+/// where the stream has a gap: who has no gap there is another case.
+fn extent(log: &VecDeque<Entry>, first: usize, encoding: Encoding) -> (usize, Option<(Place, Place)>) {
+    let (mut bytes, mut span) = (0, None);
+    for (index, entry) in log.range(first..).enumerate() {
+        let framed = entry.delivery.as_ref().and_then(|delivery| delivery.publication.framed(encoding));
+        bytes += framed.map_or(0, |frame| frame.bytes().len());
+        if index > 0 && bytes > MAX_RUN {
+            return (index, span);
+        }
+        span = match (entry.mark, span) {
+            (Mark::None, span) => span,
+            (Mark::At(at), None) => Some((at.previous(), at)),
+            (Mark::Top(at), None) => Some((at, at)),
+            (Mark::At(at), Some((before, last))) if at == last.next() => Some((before, at)),
+            (Mark::Top(at), Some((before, last))) if at == last => Some((before, last)),
+            _ => return (index, span),
+        };
+    }
+    (log.len() - first, span)
 }
 
-fn is_writable(delivery: &Delivery, encoding: Encoding) -> bool {
+pub(super) fn is_writable(delivery: &Delivery, encoding: Encoding) -> bool {
     delivery.publication.framed(encoding).is_some()
 }
 
-/// One piece of bytes with the frames of all deliveries; shares the frame if it is only one.
-fn join_frames<'a>(deliveries: impl Iterator<Item = &'a Delivery>, encoding: Encoding) -> Bytes {
-    let mut frames = deliveries.filter_map(|delivery| delivery.publication.framed(encoding));
+/// One piece of bytes with the frames of all publications; shares the frame if it is only one.
+pub(super) fn join_frames<'a>(
+    publications: impl Iterator<Item = &'a Publication>,
+    encoding: Encoding,
+) -> Bytes {
+    let mut frames = publications.filter_map(|publication| publication.framed(encoding));
     let Some(first) = frames.next() else { return Bytes::new() };
     let Some(second) = frames.next() else { return first.bytes().clone() };
     let mut joined = BytesMut::new();

@@ -8,7 +8,7 @@ use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::Incarnation;
-use fanfare_proto::client::{Command, Push, Reply, UnsubscribeResult};
+use fanfare_proto::client::{Command, Push, Reply, SubscribeResult, UnsubscribeResult};
 use fanfare_proto::link;
 
 use super::SlotKey;
@@ -19,17 +19,18 @@ use super::connecting::Held;
 use super::connections::Connections;
 use super::delivery::Sockets as _;
 use super::grants::Grant;
-use super::hub::{Hub, Purpose};
+use super::hub::Hub;
 use super::profile::{Sdk, Sdks};
 use super::replies::{Replies, failed, subscribed};
 use super::up::Up;
+use super::waiting::{Purpose, Waiting};
 use super::wheel::Wheel;
 use crate::authenticator::Permissions;
 use crate::codes::{disconnect, error};
 use crate::connection::socket::Socket;
 use crate::encoding::{Malformed, Manner};
 use crate::frame::Framed;
-use crate::links::FromShard;
+use crate::links::{FromShard, Question};
 use crate::metrics::Metrics;
 use crate::session::{Rules, Session, Step, Surroundings};
 
@@ -156,25 +157,29 @@ impl State {
         match step {
             Step::Nothing => {}
             Step::Reply(reply) => replies.add(&reply),
-            Step::Connect { id } => self.connect(key, id, replies),
-            Step::Subscribe { id, .. } | Step::Publish { id, .. } if self.up.is_full() => {
+            Step::Connect { id, since } => self.connect(key, id, &since, replies),
+            Step::Subscribe { id, .. } | Step::Publish { id, .. } | Step::Ask { id, .. }
+                if self.up.is_full() =>
+            {
                 replies.add(&failed(id, error::TOO_MANY_REQUESTS));
             }
-            Step::Subscribe { id, channel, grant } => {
+            Step::Subscribe { id, channel, grant, wants } => {
                 let grant = grant.map(|grant| Grant::from(&*grant));
-                if self.subscribe(key, channel.clone(), Purpose::Subscribe { id }, grant) {
-                    replies.add(&subscribed(id, self.subscription_ttl(key, channel.as_str())));
-                }
+                let waiting = Waiting { key, purpose: Purpose::Subscribe { id }, wants };
+                self.subscribe_client(channel, waiting, grant, replies);
             }
             Step::Unsubscribe { id, channel } => {
                 if let Some(Purpose::Subscribe { id }) = self.unsubscribe(key, &channel) {
                     // It was taken back before the owner had answered. Every command has its reply.
-                    replies.add(&subscribed(id, None));
+                    replies.add(&subscribed(id, SubscribeResult::default()));
                 }
                 let unsubscribe = Some(UnsubscribeResult {});
                 replies.add(&Reply { id, unsubscribe, ..Default::default() });
             }
             Step::Publish { id, channel, data } => self.publish(key, id, channel, data),
+            Step::Ask { id, channel, question } => {
+                self.up.push(FromShard::Question { key, id, channel, question });
+            }
             Step::Refresh { id } => replies.add(&self.refreshed(key, id)),
             Step::SubRefresh { id, grant } => replies.add(&self.sub_refreshed(key, id, &grant)),
             Step::Close(code) => {
@@ -199,7 +204,8 @@ impl State {
         };
         let publication = link::Publication { data, publisher: Some(publisher), ..Default::default() };
         self.metrics.clients.publications.inc();
-        self.up.push(FromShard::Publish { key, id, channel, publication });
+        let question = Question::Publish(publication);
+        self.up.push(FromShard::Question { key, id, channel, question });
     }
 
     pub(super) fn reply(&mut self, key: SlotKey, reply: &Reply) {

@@ -3,16 +3,19 @@
 use std::time::{Duration, SystemTime};
 
 use fanfare_cluster::channel::ChannelName;
-use fanfare_proto::client::{Push, RefreshResult, Reply, SubRefreshResult, Unsubscribe};
+use fanfare_proto::client::{Push, RefreshResult, Reply, SubRefreshResult, SubscribeResult, Unsubscribe};
 
 use super::SlotKey;
+use super::births::is_refused;
 use super::clock::ticks;
 use super::connections::{NOT_LIVE, Subscription};
 use super::grants::Grant;
-use super::hub::{Purpose, Subscribed, Waiting};
+use super::hub::Subscribed;
+use super::replies::{Replies, failed, subscribed};
 use super::state::State;
+use super::waiting::{Born, Purpose, Waiting};
 use crate::authenticator::{SubscriptionGrant, unix_seconds};
-use crate::codes::{Code, disconnect, unsubscribe};
+use crate::codes::{Code, disconnect, error, unsubscribe};
 use crate::links::FromShard;
 use crate::session::seconds_left;
 
@@ -20,38 +23,67 @@ use crate::session::seconds_left;
 const LOOK_AGAIN: Duration = Duration::from_secs(40);
 
 impl State {
-    /// Returns whether the subscription is live already.
+    /// Subscribes a connection; returns how, if the subscription is live already.
     pub(super) fn subscribe(
         &mut self,
-        key: SlotKey,
         channel: ChannelName,
-        purpose: Purpose,
+        waiting: Waiting,
         grant: Option<Grant>,
-    ) -> bool {
-        let (number, position) = match self.hub.subscribe(channel.clone(), Waiting { key, purpose }) {
-            Subscribed::Live { channel, position } => (channel, position),
+    ) -> Option<(u32, Born)> {
+        let Waiting { key, purpose, .. } = waiting;
+        let subscribed = self.hub.subscribe(channel.clone(), waiting);
+        let (number, born) = match subscribed {
+            Subscribed::Live { channel, born } => (channel, Some(born)),
             Subscribed::Waits { channel: number, join } => {
                 if let Some(ticket) = join {
                     self.metrics.deliveries.channels.inc();
                     self.up.push(FromShard::Join { channel, ticket });
                 }
-                (number, NOT_LIVE)
+                (number, None)
             }
         };
         if let Some(connection) = self.connections.get(key) {
-            connection.subscriptions.push(Subscription { channel: number, position });
+            connection.subscriptions.push(Subscription {
+                channel: number,
+                position: born.as_ref().map_or(NOT_LIVE, |born| born.index),
+                since: 0,
+                server_side: purpose.is_server_side(),
+                by_backend: purpose == Purpose::Backend,
+                member: false,
+            });
             self.metrics.deliveries.subscriptions.inc();
             if let Some(grant) = grant {
                 connection.grants.set(number, grant);
                 self.arm_expiry(key);
             }
         }
-        position != NOT_LIVE
+        born.map(|born| (number, born))
+    }
+
+    /// A client subscribes: answers if the subscription is live already.
+    pub(super) fn subscribe_client(
+        &mut self,
+        channel: ChannelName,
+        waiting: Waiting,
+        grant: Option<Grant>,
+        replies: &mut Replies,
+    ) {
+        let (key, purpose) = (waiting.key, waiting.purpose);
+        let Some((number, born)) = self.subscribe(channel, waiting, grant) else { return };
+        if let Purpose::Subscribe { id } = purpose {
+            if is_refused(&born) {
+                let subscription = self.take_subscription(key, number);
+                subscription.and_then(|subscription| self.end_subscription(key, subscription));
+                return replies.add(&failed(id, error::UNRECOVERABLE_POSITION));
+            }
+            let result = self.subscribe_result(number, &born, &[]);
+            replies.add(&subscribed(id, result));
+            self.enter(key, number, false);
+        }
     }
 
     /// When a subscription's token lets it end: seconds from now.
-    pub(super) fn subscription_ttl(&mut self, key: SlotKey, channel: &str) -> Option<u32> {
-        let number = self.hub.find(channel)?;
+    pub(super) fn subscription_ttl(&mut self, key: SlotKey, number: u32) -> Option<u32> {
         let grant = self.connections.get(key)?.grants.find(number)?;
         seconds_left(grant.expires_at, SystemTime::now())
     }
@@ -70,22 +102,30 @@ impl State {
 
     /// Returns what the subscription still waited for.
     pub(super) fn end_subscription(&mut self, key: SlotKey, subscription: Subscription) -> Option<Purpose> {
-        let Subscription { channel, position } = subscription;
+        let Subscription { channel, position, member, .. } = subscription;
         self.metrics.deliveries.subscriptions.dec();
         if let Some(connection) = self.connections.get(key) {
             connection.grants.remove(channel);
         }
+        if let Some(name) = self.hub.name(channel).filter(|_| member).cloned() {
+            self.exit(key, name);
+        }
         let waited = if position == NOT_LIVE {
-            self.hub.stop_waiting(channel, key)
+            self.hub.stop_waiting(channel, key).map(|waiting| waiting.purpose)
         } else {
             self.hub.unsubscribe(channel, position, &mut self.connections, &mut self.book);
             None
         };
-        if let Some(channel) = self.hub.forget_if_idle(channel) {
+        self.leave_if_idle(channel);
+        waited
+    }
+
+    /// The shard leaves a channel that nobody here wants any more.
+    pub(super) fn leave_if_idle(&mut self, number: u32) {
+        if let Some(channel) = self.hub.forget_if_idle(number) {
             self.metrics.deliveries.channels.dec();
             self.up.push(FromShard::Leave { channel });
         }
-        waited
     }
 
     pub(super) fn end_subscriptions(&mut self, key: SlotKey) {
@@ -101,10 +141,10 @@ impl State {
         let Some(subscription) = self.take_subscription(key, number) else { return false };
         match self.end_subscription(key, subscription) {
             // Every command has its reply, also one that the end has overtaken.
-            Some(Purpose::Subscribe { id }) => self.reply(key, &super::replies::subscribed(id, None)),
+            Some(Purpose::Subscribe { id }) => self.reply(key, &subscribed(id, SubscribeResult::default())),
             // A connect does not wait for it any more, and does not tell of it.
             Some(Purpose::Connect) => {
-                self.connect_has_joined(key);
+                self.connect_lacks_one_less(key);
                 return true;
             }
             Some(Purpose::Backend) | None => {}

@@ -41,17 +41,21 @@ impl Up {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::links::Question;
     use crate::shard::SlotKey;
     use fanfare_cluster::channel::ChannelName;
     use fanfare_proto::link;
 
     #[test]
     fn a_few_large_publishes_fill_it_as_many_small_ones_do() {
-        let publish = |bytes: usize| FromShard::Publish {
+        let publish = |bytes: usize| FromShard::Question {
             key: SlotKey { slot: 0, serial: 0 },
             id: 1,
             channel: ChannelName::parse("news").unwrap(),
-            publication: link::Publication { data: vec![0; bytes].into(), ..Default::default() },
+            question: Question::Publish(link::Publication {
+                data: vec![0; bytes].into(),
+                ..Default::default()
+            }),
         };
         let mut up = Up::default();
         (0..128).for_each(|_| up.push(publish(64 << 10)));

@@ -155,7 +155,7 @@ async fn read(stream: TcpStream, received: Arc<Received>, buffer: Rc<RefCell<Vec
 }
 
 /// How many publications and pings there are, and how many bytes they take.
-fn frames(bytes: &[u8]) -> (u64, u64, usize) {
+pub(super) fn frames(bytes: &[u8]) -> (u64, u64, usize) {
     let (mut frames, mut pings, mut at) = (0, 0, 0);
     while let [_, second, rest @ ..] = &bytes[at..] {
         let (head, len) = match (second, rest) {

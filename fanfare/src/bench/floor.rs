@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-use super::measure::FRAME_HEADER;
+use super::fan_out::FRAME_HEADER;
 use super::usage::cpu_time;
 use crate::cli::BenchArguments;
 

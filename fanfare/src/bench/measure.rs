@@ -1,50 +1,23 @@
-//! The measurements, in turn: memory and connects, one subscriber, fan-out one at a time and sixteen in flight.
+//! The measurements, in turn: memory and connects, one subscriber, fan-out one at a time and sixteen in flight; then the rest.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
-use fanfare_proto::v1::{Message, PublishRequest, Target, WaitFor, message::Payload, target::Kind};
 use tokio::runtime::Runtime;
-use tokio::task::JoinSet;
 
 use super::bare_loop::BareLoop;
 use super::doors::{self, Doors};
+use super::fan_out::{FanOut, IN_FLIGHT, Latency, Load, ROUND, WARM_UP, ensure_received, summary};
 use super::part::{OTHER_CORE, Part};
 use super::pushes::{self, Pushes};
 use super::server::Server;
-use super::usage::{SETTLE, cpu_time, micros, settled_memory};
+use super::streams::{self, Streams};
+use super::usage::{cpu_time, micros, settled_memory};
 use crate::cli::BenchArguments;
-use crate::client::ApiClient;
 
 /// The channel that everybody subscribes to, and the one with a single subscriber.
 const CROWD: &str = "crowd";
 const SINGLE: &str = "single";
-/// Pushes under way at the same time, in the second fan-out.
-pub(super) const IN_FLIGHT: usize = 16;
-/// A frame's header in front of a message of this size.
-pub(super) const FRAME_HEADER: usize = 4;
-/// Pushes to warm up before anything counts.
-const WARM_UP: usize = 20;
-/// How long the server and the bare loop take turns for.
-const ROUND: Duration = Duration::from_secs(1);
-
-/// Push to receipt, in microseconds.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Latency {
-    pub(super) p50: f64,
-    pub(super) p99: f64,
-}
-
-/// A fan-out.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct FanOut {
-    pub(super) deliveries: u64,
-    pub(super) per_cpu_second: f64,
-    pub(super) floor_per_cpu_second: f64,
-    /// The server's deliveries per CPU second as a share of the bare loop's.
-    pub(super) of_floor: f64,
-    pub(super) latency: Latency,
-}
 
 /// What was measured.
 #[derive(Clone, Debug, Default)]
@@ -60,15 +33,7 @@ pub(super) struct Figures {
     pub(super) in_flight: FanOut,
     pub(super) pushes: Pushes,
     pub(super) doors: Doors,
-}
-
-/// A load of pushes to one channel.
-#[derive(Clone, Copy, Debug)]
-struct Load {
-    channel: &'static str,
-    subscribers: usize,
-    in_flight: usize,
-    size: usize,
+    pub(super) streams: Streams,
 }
 
 pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
@@ -84,6 +49,7 @@ pub(super) fn run(arguments: &BenchArguments) -> Result<Figures> {
     measure_server(arguments, &runtime, &mut figures)?;
     figures.pushes = pushes::measure(arguments, &runtime)?;
     figures.doors = doors::measure(arguments, &runtime)?;
+    figures.streams = streams::measure(arguments, &runtime)?;
     Ok(figures)
 }
 
@@ -131,105 +97,6 @@ fn measure_server(arguments: &BenchArguments, runtime: &Runtime, figures: &mut F
 struct Rounds {
     one_at_a_time: Vec<(f64, FanOut)>,
     in_flight: Vec<(f64, FanOut)>,
-}
-
-/// The median of each figure, and of the ratios round by round.
-fn summary(rounds: &[(f64, FanOut)]) -> FanOut {
-    let median_of = |figure: &dyn Fn(&(f64, FanOut)) -> f64| {
-        let mut figures: Vec<f64> = rounds.iter().map(figure).collect();
-        figures.sort_by(f64::total_cmp);
-        figures[figures.len() / 2]
-    };
-    FanOut {
-        deliveries: rounds.iter().map(|(_, fan_out)| fan_out.deliveries).sum(),
-        per_cpu_second: median_of(&|(_, fan_out)| fan_out.per_cpu_second),
-        floor_per_cpu_second: median_of(&|(floor, _)| *floor),
-        of_floor: median_of(&|(floor, fan_out)| fan_out.per_cpu_second / floor),
-        latency: Latency {
-            p50: median_of(&|(_, fan_out)| fan_out.latency.p50),
-            p99: median_of(&|(_, fan_out)| fan_out.latency.p99),
-        },
-    }
-}
-
-/// Every delivery that was reported as written must have reached its client, plus the reply to each connect.
-fn ensure_received(crowd: &mut Part, sent: u64) -> Result<()> {
-    let started = Instant::now();
-    loop {
-        let answer = crowd.ask("count")?;
-        let frames: u64 = answer.split(' ').next().unwrap_or_default().parse()?;
-        if frames == sent {
-            return Ok(());
-        }
-        ensure!(frames < sent, "clients have received {frames} messages, but only {sent} were sent");
-        ensure!(started.elapsed() < SETTLE, "clients have received {frames} messages of {sent}");
-    }
-}
-
-impl Server {
-    /// Pushes for a while, at least once, with so many pushes under way. Each waits until all subscribers
-    /// have been written to.
-    fn push_for(&mut self, runtime: &Runtime, load: Load, time: Duration) -> Result<FanOut> {
-        let cpu = cpu_time(self.part.pid())?;
-        let pusher = self.pusher.clone();
-        let mut times = runtime.block_on(async move {
-            let started = Instant::now();
-            let mut pushers = JoinSet::new();
-            for _ in 0..load.in_flight {
-                pushers.spawn(push_until(pusher.clone(), load, started + time));
-            }
-            let mut times = Vec::new();
-            while let Some(done) = pushers.join_next().await {
-                times.extend(done??);
-            }
-            Ok::<_, anyhow::Error>(times)
-        })?;
-        let cpu = cpu_time(self.part.pid())? - cpu;
-        let deliveries = (times.len() * load.subscribers) as u64;
-        times.sort_unstable();
-        let at = |share: f64| micros(times[((times.len() - 1) as f64 * share) as usize]);
-        Ok(FanOut {
-            deliveries,
-            per_cpu_second: deliveries as f64 / cpu.as_secs_f64(),
-            floor_per_cpu_second: 0.0,
-            of_floor: 0.0,
-            latency: Latency { p50: at(0.5), p99: at(0.99) },
-        })
-    }
-}
-
-async fn push_until(pusher: ApiClient, load: Load, end: Instant) -> Result<Vec<Duration>> {
-    let mut times = Vec::new();
-    loop {
-        let pushed = Instant::now();
-        let receipt = pusher.publish(request(load.channel, load.size)).await?;
-        let receipt = receipt.receipt.unwrap_or_default();
-        let Load { subscribers, .. } = load;
-        ensure!(
-            receipt.written == subscribers as u64,
-            "{} of {subscribers} were written to",
-            receipt.written
-        );
-        times.push(pushed.elapsed());
-        if Instant::now() >= end {
-            return Ok(times);
-        }
-    }
-}
-
-/// The size of a frame that subscribers get is that of the bare loop's messages.
-fn request(channel: &str, size: usize) -> PublishRequest {
-    const ENVELOPE: &str = r#"{"push":{"channel":"crowd","pub":{"data":""}}}"#;
-    let filling = size.saturating_sub(FRAME_HEADER + ENVELOPE.len());
-    PublishRequest {
-        target: Some(Target { kind: Some(Kind::Channel(channel.to_owned())) }),
-        message: Some(Message {
-            payload: Some(Payload::Json(format!("\"{}\"", "x".repeat(filling)))),
-            ..Default::default()
-        }),
-        wait_for: WaitFor::Written.into(),
-        ..Default::default()
-    }
 }
 
 /// The pusher must not take the server's core.

@@ -2,6 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::path::Path;
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use anyhow::{Context as _, Result, ensure};
@@ -22,9 +23,14 @@ impl Part {
     /// Starts this very binary with other arguments on a core.
     pub(super) fn start(core: usize, arguments: &[String]) -> Result<Self> {
         let binary = std::env::current_exe().context("this binary has no path")?;
+        Self::start_program(core, &binary, arguments)
+    }
+
+    /// Starts a program on a core.
+    pub(super) fn start_program(core: usize, program: &Path, arguments: &[String]) -> Result<Self> {
         // taskset is part of util-linux, which every Debian has.
         let mut command = Command::new("taskset");
-        command.arg("-c").arg(core.to_string()).arg(binary).args(arguments);
+        command.arg("-c").arg(core.to_string()).arg(program).args(arguments);
         let mut process = command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

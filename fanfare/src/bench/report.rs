@@ -1,6 +1,9 @@
 //! The table of a measurement, with the targets beside the figures.
 
-use super::measure::{FanOut, Figures, IN_FLIGHT};
+mod streams;
+
+use super::fan_out::{FanOut, IN_FLIGHT};
+use super::measure::Figures;
 use crate::cli::Output;
 use crate::exit::Failure;
 
@@ -10,6 +13,17 @@ struct Row {
     measured: String,
     target: &'static str,
     met: bool,
+}
+
+impl Row {
+    fn new(what: &str, measured: String, target: &'static str, met: bool) -> Self {
+        Self { what: what.to_owned(), measured, target, met }
+    }
+
+    /// What has no target.
+    fn told(what: &str, measured: String) -> Self {
+        Self::new(what, measured, "", true)
+    }
 }
 
 pub(super) fn print(figures: &Figures, output: Output) -> Result<(), Failure> {
@@ -36,20 +50,18 @@ fn print_table(figures: &Figures) {
 
 fn rows(figures: &Figures) -> Vec<Row> {
     let Figures { one_at_a_time: one, in_flight: many, single, .. } = figures;
-    let row =
-        |what: &str, measured: String, target, met| Row { what: what.to_owned(), measured, target, met };
-    let per_second = |value: f64| format!("{:.0} k/CPU-s", value / 1e3);
+    let row = Row::new;
     let latency =
         |fan_out: &FanOut| format!("{:.1} / {:.1} ms", fan_out.latency.p50 / 1e3, fan_out.latency.p99 / 1e3);
     let mut rows = vec![
-        row("bare loop, one frame a write", per_second(one.floor_per_cpu_second), "", true),
+        row("bare loop, one frame a write", per_second(one.beside_per_cpu_second), "", true),
         row("fan-out, one push at a time", per_second(one.per_cpu_second), "", true),
         row("  CPU per delivery", format!("{:.2} us", 1e6 / one.per_cpu_second), "", true),
-        row("  of the bare loop", format!("{:.2}", one.of_floor), ">= 0.90", one.of_floor >= 0.90),
+        row("  of the bare loop", format!("{:.2}", one.of_beside), ">= 0.90", one.of_beside >= 0.90),
         row("  push to receipt, p50 / p99", latency(one), "", true),
         row(
             &format!("bare loop, {IN_FLIGHT} frames a write"),
-            per_second(many.floor_per_cpu_second),
+            per_second(many.beside_per_cpu_second),
             "",
             true,
         ),
@@ -59,7 +71,7 @@ fn rows(figures: &Figures) -> Vec<Row> {
             ">= 1500 k/CPU-s",
             many.per_cpu_second >= 1.5e6,
         ),
-        row("  of the bare loop", format!("{:.2}", many.of_floor), "", true),
+        row("  of the bare loop", format!("{:.2}", many.of_beside), "", true),
         row("  push to receipt, p50 / p99", latency(many), "", true),
         row("memory per idle connection, before traffic", format!("{:.0} B", figures.bytes_idle), "", true),
         row(
@@ -83,23 +95,27 @@ fn rows(figures: &Figures) -> Vec<Row> {
         row("one subscriber, push to receipt, p99", format!("{:.0} us", single.p99), "", true),
     ];
     rows.extend(door_rows(figures));
+    rows.extend(streams::rows(figures));
     rows
+}
+
+fn per_second(value: f64) -> String {
+    format!("{:.0} k/CPU-s", value / 1e3)
 }
 
 /// What pushes cost without subscribers, and connects in other manners.
 fn door_rows(figures: &Figures) -> Vec<Row> {
     let Figures { pushes, doors, .. } = figures;
-    let row =
-        |what: &str, measured: String, target, met| Row { what: what.to_owned(), measured, target, met };
+    let row = Row::new;
     let cost = |what: &str, us: f64, most: f64, target| row(what, format!("{us:.2} us"), target, us <= most);
     vec![
         cost("CPU per unary publish, nobody subscribes", pushes.unary_cpu_us, 12.0, "<= 12 us"),
-        cost("CPU per message of PublishStream", pushes.stream_cpu_us, 1.5, "<= 1.5 us"),
+        cost("CPU per message of PublishStream", pushes.stream.cpu_us, 1.5, "<= 1.5 us"),
         row(
             "  messages on one stream",
-            format!("{:.0} k/s", pushes.stream_per_second / 1e3),
+            format!("{:.0} k/s", pushes.stream.per_second / 1e3),
             ">= 100 k/s",
-            pushes.stream_per_second >= 1e5,
+            pushes.stream.per_second >= 1e5,
         ),
         cost("CPU per connect, new HS256 token", doors.new_token_cpu_us, 110.0, "<= 110 us"),
         cost("CPU per connect, known token", doors.known_token_cpu_us, 90.0, "<= 90 us"),
@@ -113,8 +129,8 @@ fn to_json(figures: &Figures) -> serde_json::Value {
         serde_json::json!({
             "deliveries": fan_out.deliveries,
             "deliveries_per_cpu_second": fan_out.per_cpu_second,
-            "bare_loop_deliveries_per_cpu_second": fan_out.floor_per_cpu_second,
-            "of_bare_loop": fan_out.of_floor,
+            "bare_loop_deliveries_per_cpu_second": fan_out.beside_per_cpu_second,
+            "of_bare_loop": fan_out.of_beside,
             "push_to_receipt_us": { "p50": fan_out.latency.p50, "p99": fan_out.latency.p99 },
         })
     };
@@ -128,8 +144,8 @@ fn to_json(figures: &Figures) -> serde_json::Value {
         "connect_and_subscribe_cpu_us": figures.connect_cpu_us,
         "push_without_subscribers": {
             "unary_cpu_us": figures.pushes.unary_cpu_us,
-            "stream_cpu_us": figures.pushes.stream_cpu_us,
-            "stream_per_second": figures.pushes.stream_per_second,
+            "stream_cpu_us": figures.pushes.stream.cpu_us,
+            "stream_per_second": figures.pushes.stream.per_second,
         },
         "connect_cpu_us": {
             "new_token": figures.doors.new_token_cpu_us,
@@ -138,5 +154,7 @@ fn to_json(figures: &Figures) -> serde_json::Value {
         },
         "bytes_per_tls_connection": figures.doors.tls_bytes,
         "one_subscriber_us": { "p50": figures.single.p50, "p99": figures.single.p99 },
+        "history": streams::history_json(figures),
+        "presence": streams::presence_json(figures),
     })
 }

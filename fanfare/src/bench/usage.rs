@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 /// How long memory may take to settle: the allocator gives pages back within ten seconds.
 pub(super) const SETTLE: Duration = Duration::from_secs(12);
@@ -38,7 +38,29 @@ pub(super) fn settled_memory(pid: u32) -> Result<u64> {
     Ok(lowest)
 }
 
+/// Waits until a process does next to nothing, so that what it has been asked before does not count as something else.
+pub(super) fn wait_until_idle(pid: u32) -> Result<()> {
+    const LOOK: Duration = Duration::from_millis(250);
+    let started = Instant::now();
+    loop {
+        let (before, looked) = (cpu_time(pid)?, Instant::now());
+        std::thread::park_timeout(LOOK);
+        // It is never quite idle: there are timers.
+        if cpu_time(pid)? - before < looked.elapsed() / 50 {
+            return Ok(());
+        }
+        ensure!(started.elapsed() < SETTLE, "a process of the measurement does not come to rest");
+    }
+}
+
 /// A cost as it is told.
 pub(super) fn micros(duration: Duration) -> f64 {
     duration.as_secs_f64() * 1e6
+}
+
+/// The middle of some figures, of which there is at least one.
+pub(super) fn median(figures: impl Iterator<Item = f64>) -> f64 {
+    let mut figures: Vec<f64> = figures.collect();
+    figures.sort_by(f64::total_cmp);
+    figures[figures.len() / 2]
 }

@@ -6,7 +6,8 @@ use fanfare_cluster::quantity::Span;
 use super::api::after_help;
 use super::{EndpointArguments, Output};
 
-const CONNECTIONS: &str = "  fanfare connections get 0b2e43a1-…\n  \
+const CONNECTIONS: &str = "  fanfare connections list --user 42\n  \
+    fanfare connections get 0b2e43a1-…\n  \
     fanfare connections subscribe --user 42 news\n  \
     fanfare connections refresh --user 42 --expires 1h";
 
@@ -29,6 +30,8 @@ pub(crate) struct ConnectionsArguments {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConnectionsCommand {
+    /// List connections, those of all nodes unless options say otherwise
+    List(ListArguments),
     /// Show what is known of one connection
     Get(GetArguments),
     /// Subscribe connections to a channel, without asking their clients
@@ -39,6 +42,35 @@ pub(crate) enum ConnectionsCommand {
     Unsubscribe(SubscriptionArguments),
     /// Change when connections expire, without a token
     Refresh(RefreshArguments),
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = after_help("  fanfare connections list --user 42\n  \
+    fanfare connections list --channel news --older-than 1h --limit 100"))]
+pub(crate) struct ListArguments {
+    /// Only those of this user
+    #[arg(long, value_name = "USER", default_value = "")]
+    pub(crate) user: String,
+    /// Only those that are subscribed to this channel
+    #[arg(long, value_name = "CHANNEL", default_value = "")]
+    pub(crate) channel: String,
+    /// Only those that this node holds
+    #[arg(long, value_name = "NODE", default_value = "")]
+    pub(crate) node: String,
+    /// Only those whose SDK calls itself so
+    #[arg(long, value_name = "NAME", default_value = "")]
+    pub(crate) sdk: String,
+    /// Only those that have been connected for so long
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) older_than: Option<Span>,
+    /// Only those that have not been connected for so long
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) younger_than: Option<Span>,
+    /// Stop after so many
+    #[arg(long, value_name = "COUNT", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) limit: Option<u32>,
+    #[command(flatten)]
+    pub(crate) call: CallArguments,
 }
 
 #[derive(Debug, Args)]

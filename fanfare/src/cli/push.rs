@@ -30,7 +30,7 @@ const EXAMPLES: &str = "  fanfare push news '{\"hello\": \"world\"}'\n  \
     echo '{\"user\": \"42\", \"data\": {\"mail\": 1}, \"tags\": {\"kind\": \"mail\"}}' | fanfare push -";
 
 #[derive(Debug, Args)]
-#[command(override_usage = USAGE, after_help = after_help(EXAMPLES))]
+#[command(override_usage = USAGE, after_help = after_help(EXAMPLES), disable_version_flag = true)]
 pub(crate) struct PushArguments {
     /// The channel, unless --user or --connection is given, and the data: JSON unless --binary; - in place of
     /// the data reads standard input
@@ -39,6 +39,8 @@ pub(crate) struct PushArguments {
     /// What else is said about the message
     #[command(flatten)]
     pub(crate) message: MessageArguments,
+    #[command(flatten)]
+    pub(crate) keep: KeepArguments,
     /// Stop at the first line of standard input that fails
     #[arg(long)]
     pub(crate) fail_fast: bool,
@@ -73,4 +75,24 @@ pub(crate) struct MessageArguments {
     /// The data is not JSON
     #[arg(long)]
     pub(crate) binary: bool,
+}
+
+/// What a message says of its channel's history.
+#[derive(Debug, Args)]
+pub(crate) struct KeepArguments {
+    /// A push that is repeated with the same key is not delivered again
+    #[arg(long, value_name = "KEY")]
+    pub(crate) idempotency_key: Option<String>,
+    /// How long the history keeps the message, if that is shorter than its namespace says
+    #[arg(long, value_name = "DURATION")]
+    pub(crate) ttl: Option<Span>,
+    /// The version of the state that the message carries: not delivered if the channel has seen a newer one
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) version: Option<u64>,
+    /// Versions are compared within their epoch only
+    #[arg(long, value_name = "EPOCH", requires = "version")]
+    pub(crate) version_epoch: Option<String>,
+    /// Do not keep the message in the history
+    #[arg(long)]
+    pub(crate) no_store: bool,
 }

@@ -16,7 +16,8 @@ pub(super) fn after_help(examples: &str) -> String {
 
 #[derive(Debug, Args)]
 pub(crate) struct ServeArguments {
-    /// For your own machine: loopback only, anyone may connect, subscribe and publish; nothing is kept
+    /// For your own machine: loopback only, anyone may connect, subscribe and publish; what is kept
+    /// ends with it
     #[arg(long)]
     pub(crate) dev: bool,
     /// The configuration file

@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces};
+use fanfare_cluster::channel::{ChannelOptions, Namespace, Namespaces, PersonalHistory};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::quantity::{Size, Span};
-use fanfare_control_plane::{ApiConfig, ControlPlaneConfig};
+use fanfare_control_plane::{ApiConfig, ControlPlaneConfig, HistoryConfig, HistoryEngine, PresenceConfig};
 use fanfare_data_plane::{ClientConfig, DataPlaneConfig, DevMode};
 use serde::{Deserialize, Serialize};
 use toml::Table;
@@ -23,6 +23,8 @@ const MAX_SHARDS: usize = 64;
 pub(crate) struct Config {
     pub(crate) client: ClientConfig,
     pub(crate) channel: ChannelSection,
+    pub(crate) presence: PresenceConfig,
+    pub(crate) history: HistoryConfig,
     pub(crate) api: ApiConfig,
     pub(crate) cluster: ClusterSection,
     pub(crate) control_plane: ControlPlaneSection,
@@ -36,6 +38,7 @@ pub(crate) struct Config {
 pub(crate) struct ChannelSection {
     pub(crate) without_namespace: ChannelOptions,
     pub(crate) namespaces: Vec<Namespace>,
+    pub(crate) personal: PersonalHistory,
 }
 
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -162,6 +165,7 @@ impl Config {
         EnvFilter::try_new(&self.telemetry.log_level)
             .map_err(|error| format!("telemetry.log_level: {error}"))?;
         self.validate_sizes()?;
+        self.validate_history()?;
         self.channels()?;
         self.validate_addresses(dev)?;
         self.api.validate().map_err(|error| error.to_string())?;
@@ -174,6 +178,7 @@ impl Config {
             ("client.handshake_max_size", self.client.handshake_max_size, Size(8 << 10), Size(1 << 20)),
             ("client.queue_max_size", self.client.queue_max_size, Size(16 << 10), Size(1 << 30)),
             ("cluster.link_queue", self.cluster.link_queue, Size(1 << 20), Size(1 << 30)),
+            ("history.memory_limit", self.history.memory_limit, Size(1 << 20), Size(1 << 40)),
         ];
         match sizes.iter().find(|(_, size, low, high)| size < low || size > high) {
             Some((key, size, low, high)) => Err(format!("{key} is {size}, but must be {low} to {high}")),
@@ -210,10 +215,31 @@ impl Config {
 
     /// All namespaces; [`validate`](Self::validate) has seen that they are good.
     fn channels(&self) -> Result<Arc<Namespaces>, String> {
-        let ChannelSection { without_namespace, namespaces } = &self.channel;
-        Namespaces::new(without_namespace.clone(), namespaces)
+        let ChannelSection { without_namespace, namespaces, personal } = &self.channel;
+        // Clients that know nothing of their personal channel get what is pushed to it as messages without a place.
+        let personal = if self.client.user_personal_channel { personal } else { &PersonalHistory::OFF };
+        Namespaces::with_personal(without_namespace.clone(), namespaces, personal)
             .map(Arc::new)
             .map_err(|error| error.to_string())
+    }
+
+    fn validate_history(&self) -> Result<(), String> {
+        let HistoryConfig { engine, meta_ttl, idempotency_window, redis, .. } = &self.history;
+        if *engine == HistoryEngine::Redis {
+            redis.validate().map_err(|error| error.to_string())?;
+        }
+        if idempotency_window.0 < Duration::from_secs(1) || *idempotency_window > *meta_ttl {
+            return Err("history.idempotency_window must be 1s to history.meta_ttl".to_owned());
+        }
+        let ChannelSection { without_namespace, namespaces, personal } = &self.channel;
+        let named = namespaces.iter().map(|namespace| namespace.options.history_ttl);
+        let longest = named.chain([without_namespace.history_ttl, personal.history_ttl]).max();
+        match longest.filter(|longest| longest > meta_ttl) {
+            Some(longest) => Err(format!(
+                "history.meta_ttl is {meta_ttl}, but must not be shorter than the longest history_ttl, {longest}"
+            )),
+            None => Ok(()),
+        }
     }
 
     pub(crate) fn control_plane(&self) -> Result<ControlPlaneConfig, String> {
@@ -224,6 +250,8 @@ impl Config {
             admin_address: self.control_plane.admin_address,
             owners: or_cores(self.control_plane.owners),
             link_queue_bytes: self.cluster.link_queue.0,
+            presence: self.presence.clone(),
+            history: self.history.clone(),
             channels: self.channels()?,
         })
     }

@@ -54,6 +54,8 @@ struct Addressed<'a> {
     data: &'a RawValue,
     #[serde(default)]
     tags: BTreeMap<String, String>,
+    #[serde(default)]
+    idempotency_key: String,
 }
 
 /// Reads lines as fast as they come: whoever writes one and then pauses does not have to wait for a batch.
@@ -130,6 +132,7 @@ impl Form {
                 let line: Addressed<'_> = serde_json::from_slice(line).map_err(|error| error.to_string())?;
                 message.payload = Some(Payload::Json(line.data.get().to_owned()));
                 message.tags.extend(line.tags);
+                request.idempotency_key = line.idempotency_key;
                 let kind = match (line.channel, line.user, line.connection) {
                     (Some(channel), None, None) => Kind::Channel(channel),
                     (None, Some(user), None) => Kind::User(user),

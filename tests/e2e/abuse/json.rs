@@ -73,7 +73,7 @@ fn what_is_too_much_within_a_command_is_refused_or_passed_over() {
             (format!(r#"{{"id":7,"subscribe":{{"channel":"{long}"}}}}"#), Verdict::Error(107)),
             (format!(r#"{{"id":7,"subscribe":{{"channel":"c","token":"{long}"}}}}"#), Verdict::Error(103)),
             (format!(r#"{{"id":7,"unsubscribe":{{"channel":"{long}"}}}}"#), Verdict::Served),
-            (format!(r#"{{"id":7,"history":{{"channel":"{long}","limit":-1}}}}"#), Verdict::Error(108)),
+            (format!(r#"{{"id":7,"history":{{"channel":"{long}","limit":-1}}}}"#), Verdict::Error(107)),
             (format!(r#"{{"id":7,"publish":{{"channel":"{long}","data":1}}}}"#), Verdict::Error(107)),
             (format!(r#"{{"id":7,"subscribe":{{"channel":"c","delta":"{long}"}}}}"#), Verdict::Closed(3501)),
             (

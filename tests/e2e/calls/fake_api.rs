@@ -10,6 +10,7 @@ use fanfare_proto::Timestamp;
 use fanfare_proto::v1::cluster_service_server::{ClusterService, ClusterServiceServer};
 use fanfare_proto::v1::connection_service_server::{ConnectionService, ConnectionServiceServer};
 use fanfare_proto::v1::message::Payload;
+use fanfare_proto::v1::presence_service_server::PresenceServiceServer;
 use fanfare_proto::v1::publish_stream_response::Result as Answer;
 use fanfare_proto::v1::push_service_server::{PushService, PushServiceServer};
 use fanfare_proto::v1::*;
@@ -23,7 +24,7 @@ use tonic::{Request, Response, Status, Streaming};
 pub(crate) const KEY: &str = "key-of-an-operator";
 pub(crate) const READER: &str = "key-of-a-reader";
 /// A second of 2026.
-const THEN: Timestamp = Timestamp { seconds: 1_772_366_400, nanos: 5_000_000 };
+pub(super) const THEN: Timestamp = Timestamp { seconds: 1_772_366_400, nanos: 5_000_000 };
 
 /// A fake that runs on a thread of its own and ends with the test.
 pub(crate) struct FakeApi {
@@ -34,7 +35,7 @@ pub(crate) struct FakeApi {
 
 /// What the fake does.
 #[derive(Clone)]
-struct Fake {
+pub(super) struct Fake {
     keys: bool,
     asked: Arc<Mutex<Vec<String>>>,
 }
@@ -73,6 +74,7 @@ impl FakeApi {
                 let serve = server
                     .add_service(PushServiceServer::new(fake.clone()))
                     .add_service(ConnectionServiceServer::new(fake.clone()))
+                    .add_service(PresenceServiceServer::new(fake.clone()))
                     .add_service(ClusterServiceServer::new(fake))
                     .serve_with_incoming(TcpIncoming::from(listener));
                 tokio::select! {
@@ -96,7 +98,7 @@ impl FakeApi {
 }
 
 impl Fake {
-    fn note<T: std::fmt::Debug>(&self, request: Request<T>, role: &str) -> Result<T, Status> {
+    pub(super) fn note<T: std::fmt::Debug>(&self, request: Request<T>, role: &str) -> Result<T, Status> {
         let key = request.metadata().get("authorization").and_then(|value| value.to_str().ok());
         let key = key.and_then(|value| value.strip_prefix("Bearer "));
         match key {
@@ -116,6 +118,32 @@ impl Fake {
 fn outcome() -> Option<Outcome> {
     let gap = NodeGap { node: "node-2".to_owned(), reason: GapReason::Silent.into() };
     Some(Outcome { connections: 3, nodes_asked: 2, complete: false, gaps: vec![gap] })
+}
+
+/// What is said of a connection.
+fn connection(id: String) -> Connection {
+    Connection {
+        connection: id,
+        user: "42".to_owned(),
+        node: "node-1".to_owned(),
+        remote_address: "203.0.113.7:40000".to_owned(),
+        encoding: "json".to_owned(),
+        tls: true,
+        sdk_name: "js\u{1b}[31m".to_owned(),
+        sdk_version: "5.8.0".to_owned(),
+        connected_at: Some(THEN),
+        expires_at: None,
+        info: "{\"name\":\"Ann\"}".into(),
+        meta: Default::default(),
+        channels: vec!["#42".to_owned(), "news".to_owned()],
+        queued_bytes: 0,
+    }
+}
+
+/// An answer that lacks a node.
+pub(super) fn lacking() -> Coverage {
+    let missing = vec![NodeGap { node: "node-2".to_owned(), reason: GapReason::CatchingUp.into() }];
+    Coverage { as_of: Some(THEN), complete: false, missing }
 }
 
 #[tonic::async_trait]
@@ -191,23 +219,25 @@ impl ConnectionService for Fake {
         if id == "gone" {
             return Err(Status::not_found("no node holds it"));
         }
-        let connection = Connection {
-            connection: id,
-            user: "42".to_owned(),
-            node: "node-1".to_owned(),
-            remote_address: "203.0.113.7:40000".to_owned(),
-            encoding: "json".to_owned(),
-            tls: true,
-            sdk_name: "js\u{1b}[31m".to_owned(),
-            sdk_version: "5.8.0".to_owned(),
-            connected_at: Some(THEN),
-            expires_at: None,
-            info: "{\"name\":\"Ann\"}".into(),
-            meta: Default::default(),
-            channels: vec!["#42".to_owned(), "news".to_owned()],
-            queued_bytes: 0,
+        Ok(Response::new(GetConnectionResponse { connection: Some(connection(id)) }))
+    }
+
+    /// Two pages.
+    async fn list_connections(
+        &self,
+        request: Request<ListConnectionsRequest>,
+    ) -> Result<Response<ListConnectionsResponse>, Status> {
+        let request = self.note(request, "read")?;
+        let answer = |id: &str, next: &str, coverage| ListConnectionsResponse {
+            connections: vec![connection(id.to_owned())],
+            next_page_token: next.to_owned(),
+            coverage: Some(coverage),
         };
-        Ok(Response::new(GetConnectionResponse { connection: Some(connection) }))
+        let whole = Coverage { complete: true, ..Default::default() };
+        Ok(Response::new(match request.page_token.as_str() {
+            "" => answer("abc", "second", lacking()),
+            _ => answer("def", "", whole),
+        }))
     }
 
     async fn disconnect(
@@ -273,5 +303,18 @@ impl ClusterService for Fake {
             }
         };
         Ok(Response::new(ListNodesResponse { nodes: vec![node], next_page_token: next.to_owned() }))
+    }
+
+    async fn list_channels(
+        &self,
+        request: Request<ListChannelsRequest>,
+    ) -> Result<Response<ListChannelsResponse>, Status> {
+        self.note(request, "read")?;
+        let with =
+            Channel { channel: "news".to_owned(), nodes: 2, has_presence: true, connections: 5, users: 3 };
+        let without = Channel { channel: "sport".to_owned(), nodes: 1, ..Default::default() };
+        let coverage = Some(Coverage { complete: true, ..Default::default() });
+        let channels = vec![with, without];
+        Ok(Response::new(ListChannelsResponse { channels, coverage, ..Default::default() }))
     }
 }
