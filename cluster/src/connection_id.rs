@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use bytes::Bytes;
+
 use crate::member::Incarnation;
 
 /// 16 bytes, shown as a UUID of version 8.
@@ -49,6 +51,11 @@ impl ConnectionId {
     /// The slot within the shard.
     pub fn slot(self) -> usize {
         usize::from(self.0[5]) << 16 | usize::from(self.0[7]) << 8 | usize::from(self.0[9])
+    }
+
+    /// The 16 bytes, as they travel on links.
+    pub fn to_bytes(self) -> Bytes {
+        Bytes::copy_from_slice(&self.0)
     }
 
     /// The 16 bytes.

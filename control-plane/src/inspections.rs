@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_proto::link::{self, open_response};
 use tokio::sync::oneshot;
@@ -47,7 +46,7 @@ impl Inspections {
         left: Option<Duration>,
     ) -> Result<link::ConnectionState, Refusal> {
         let id = self.next_id();
-        let connection = Bytes::copy_from_slice(connection.as_bytes());
+        let connection = connection.to_bytes();
         let question = open_response::Message::Inspect(link::Inspect { id, connection });
         self.single.ask(link, (id, question), left).await?.ok_or(Refusal::UnknownConnection)
     }

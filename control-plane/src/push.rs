@@ -206,7 +206,7 @@ pub(crate) fn parse_excluded(field: &'static str, ids: &[String]) -> Result<Vec<
     }
     let parse = |id: &String| {
         let id = ConnectionId::from_str(id).map_err(|why| invalid(field, why.to_string()))?;
-        Ok(Bytes::copy_from_slice(id.as_bytes()))
+        Ok(id.to_bytes())
     };
     ids.iter().map(parse).collect()
 }

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::registry::{Membership, MembershipWatch};
@@ -225,7 +224,7 @@ impl Router {
             }
             Subject::Connection(id) => {
                 let link = self.links.of_connection(id.node_tag()).ok_or(Refusal::UnknownConnection)?;
-                act.target = Some(link::act::Target::Connection(Bytes::copy_from_slice(id.as_bytes())));
+                act.target = Some(link::act::Target::Connection(id.to_bytes()));
                 link.send(open_response::Message::Act(act));
                 let receipt = self.receipt(Accepted::sent(link, ticket)).await;
                 let Counts { written, cut, .. } = receipt.counts;
@@ -282,7 +281,7 @@ impl Router {
                 let ticket = wait.map(|wait| (self.receipts.open(), wait));
                 let (receipt, receipt_within_ms) = numbers(ticket.as_ref()).unwrap_or_default();
                 link.send(open_response::Message::DeliverConnection(link::DeliverConnection {
-                    connection: Bytes::copy_from_slice(id.as_bytes()),
+                    connection: id.to_bytes(),
                     data: publication.data,
                     receipt,
                     receipt_within_ms,

@@ -14,6 +14,12 @@ use crate::encoding::Encoding;
 use crate::frame::Framed;
 use crate::tag_filter::TagFilter;
 
+/// Publications that a client is given in one answer at most.
+pub(crate) const MAX_GIVEN: u32 = 300;
+/// Bytes of publications in one answer at most, but at least one publication: with what stands around them no message
+/// is larger than 512 KiB.
+pub(crate) const MAX_GIVEN_BYTES: u32 = 480 << 10;
+
 /// Something for a channel's subscribers.
 #[derive(Debug)]
 pub(crate) struct Publication {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fanfare_cluster::channel::ChannelName;
 use fanfare_cluster::connection_id::ConnectionId;
 use fanfare_cluster::member::MemberId;
@@ -93,10 +92,7 @@ pub(super) async fn list(
         .filter(|link| is_meant(link.node()) && link.incarnation().tag() >= first_tag)
         .collect();
     asked.sort_by_key(|link| link.incarnation().tag());
-    let list = link::ListConnections {
-        after: after.map(|id| Bytes::copy_from_slice(id.as_bytes())).unwrap_or_default(),
-        ..list
-    };
+    let list = link::ListConnections { after: after.map(ConnectionId::to_bytes).unwrap_or_default(), ..list };
     let (mut found, mut more) = (Vec::new(), false);
     for some in asked.chunks(AT_ONCE) {
         let answers = some.iter().map(|link| inspections.list(link, list.clone(), left));

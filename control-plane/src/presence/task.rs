@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
 use fanfare_cluster::channel::{ChannelName, Namespaces};
 use fanfare_cluster::member::MemberId;
 use fanfare_cluster::registry::{Membership, MembershipWatch};
@@ -170,7 +169,7 @@ impl Task {
                 Action::Subscribe { session, id, channel } => {
                     let subscribe = link::Subscribe { channel: channel.as_str().to_owned() };
                     let act = link::Act {
-                        target: Some(link::act::Target::Connection(Bytes::copy_from_slice(id.as_bytes()))),
+                        target: Some(link::act::Target::Connection(id.to_bytes())),
                         action: Some(link::act::Action::Subscribe(subscribe)),
                         ..Default::default()
                     };

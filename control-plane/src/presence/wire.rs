@@ -38,7 +38,7 @@ pub(crate) fn exiting(exit: &link::Exit) -> Option<(ChannelName, ConnectionId)> 
 pub(super) fn member(id: ConnectionId, member: &MemberView) -> link::Member {
     let infos = member.infos.as_ref();
     link::Member {
-        connection: Bytes::copy_from_slice(id.as_bytes()),
+        connection: id.to_bytes(),
         user: member.user.to_string(),
         info: infos.map(|infos| infos.connection.clone()).unwrap_or_default(),
         channel_info: infos.map(|infos| infos.subscription.clone()).unwrap_or_default(),

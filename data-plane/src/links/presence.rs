@@ -9,7 +9,6 @@ use fanfare_proto::link::{self, open_request};
 
 use super::dialler::Session;
 use super::junction::Junction;
-use super::questions::id_bytes;
 use super::{Entering, ShardIndex};
 use crate::publication::Publication;
 use crate::shard::{Delivery, ToShard};
@@ -34,7 +33,7 @@ impl Junction {
 
     /// A connection is no longer a member.
     pub(super) fn exit(&self, channel: &ChannelName, connection: &ConnectionId) {
-        let exit = link::Exit { channel: channel.as_str().to_owned(), connection: id_bytes(connection) };
+        let exit = link::Exit { channel: channel.as_str().to_owned(), connection: connection.to_bytes() };
         self.say_to_owner(channel, open_request::Message::Exit(exit));
     }
 

@@ -3,7 +3,6 @@
 use std::collections::{HashMap, VecDeque};
 use std::time::Duration;
 
-use bytes::Bytes;
 use fanfare_cluster::channel::{ChannelName, StreamPosition};
 use fanfare_cluster::member::MemberId;
 use fanfare_proto::link::{self, open_request};
@@ -233,9 +232,4 @@ impl Reply {
             error => Self::Failed(error),
         }
     }
-}
-
-/// A connection's 16 bytes.
-pub(super) fn id_bytes(id: &fanfare_cluster::connection_id::ConnectionId) -> Bytes {
-    Bytes::copy_from_slice(id.as_bytes())
 }

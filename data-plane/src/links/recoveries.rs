@@ -10,7 +10,7 @@ use fanfare_proto::link;
 
 use super::ShardIndex;
 use super::follows::{Follows, Now};
-use crate::publication::Publication;
+use crate::publication::{MAX_GIVEN, MAX_GIVEN_BYTES, Publication};
 use crate::shard::{Answer, RecoverQuestion};
 
 /// How long a shard waits for an answer. SDKs give up the whole connection after five seconds.
@@ -19,10 +19,6 @@ const PATIENCE: Duration = Duration::from_secs(4);
 const PAUSE: Duration = Duration::from_millis(500);
 /// Questions that may wait.
 const MAX_RECOVERIES: usize = 65_536;
-/// What one subscription is given at most (delivery, section 5): more is not complete.
-const MAX_PUBLICATIONS: u32 = 300;
-const MAX_BYTES: u32 = 480 << 10;
-
 /// What the node must do.
 #[derive(Debug)]
 pub(super) enum Action {
@@ -203,8 +199,8 @@ impl Recovering {
             ticket,
             channel: self.missed.channel.as_str().to_owned(),
             since: Some(since.into()),
-            limit: MAX_PUBLICATIONS,
-            max_bytes: MAX_BYTES,
+            limit: MAX_GIVEN,
+            max_bytes: MAX_GIVEN_BYTES,
             latest,
         };
         Some(Action::Ask { replica, recover })

@@ -10,13 +10,9 @@ use super::{REJECT_UNRECOVERED, Session, Step, Surroundings, refuse};
 use crate::authenticator::Permission;
 use crate::codes::{Code, disconnect, error};
 use crate::links::{Question, Reading};
+use crate::publication::{MAX_GIVEN, MAX_GIVEN_BYTES};
 use crate::shard::Wants;
 use crate::tag_filter::TagFilter;
-
-/// Publications in an answer to a client at most.
-const MAX_HISTORY: u32 = 300;
-/// Bytes of publications in an answer to a client: no message is larger than 512 KiB, unless one publication is.
-const MAX_HISTORY_BYTES: u32 = 480 << 10;
 
 /// Who may ask something of a channel.
 struct Access {
@@ -120,9 +116,9 @@ impl Session {
                 return Err(error::PERMISSION_DENIED);
             }
             let since = request.since.as_ref().map(|since| position(&since.epoch, since.offset));
-            let limit = u32::try_from(request.limit).unwrap_or(MAX_HISTORY).min(MAX_HISTORY);
+            let limit = u32::try_from(request.limit).unwrap_or(MAX_GIVEN).min(MAX_GIVEN);
             let reverse = request.reverse;
-            Ok(Question::History(Reading { since, limit, reverse, max_bytes: MAX_HISTORY_BYTES }))
+            Ok(Question::History(Reading { since, limit, reverse, max_bytes: MAX_GIVEN_BYTES }))
         };
         question(id, &request.channel, around, asked)
     }

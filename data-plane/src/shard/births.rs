@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use fanfare_cluster::channel::{ChannelName, StreamPosition};
-use fanfare_proto::client::{Push, Subscribe, SubscribeResult};
+use fanfare_proto::client::{Push, Reply, Subscribe, SubscribeResult};
 
 use super::SlotKey;
 use super::channel::Answer;
@@ -56,21 +56,18 @@ impl State {
             self.settle_in(waiting.key, number, *index);
         }
         for born in born {
-            let Some(channel) = self.hub.name(number).cloned() else { return };
+            if self.hub.name(number).is_none() {
+                return;
+            }
             let key = born.waiting.key;
             if self.connections.get(key).is_none_or(|connection| connection.subscription(number).is_none()) {
                 continue;
             }
             let born = self.unless_too_much(born, publications);
             match born.waiting.purpose {
-                Purpose::Subscribe { id } if is_refused(&born) => {
-                    self.unsubscribe(key, channel.as_str());
-                    self.reply(key, &failed(id, error::UNRECOVERABLE_POSITION));
-                }
                 Purpose::Subscribe { id } => {
-                    let result = self.subscribe_result(number, &born, publications);
-                    self.reply(key, &subscribed(id, result));
-                    self.enter(key, number, false);
+                    let reply = self.answer_subscribe(id, number, &born, publications);
+                    self.reply(key, &reply);
                 }
                 Purpose::Connect => {
                     let result = self.subscribe_result(number, &born, publications);
@@ -98,6 +95,24 @@ impl State {
         if let Some(subscription) = connection.and_then(|connection| connection.subscription(number)) {
             subscription.position = index;
         }
+    }
+
+    /// The answer to a subscribe whose subscription is live. It ends again if the client wants an error instead.
+    pub(super) fn answer_subscribe(
+        &mut self,
+        id: u32,
+        number: u32,
+        born: &Born,
+        publications: &[Arc<Publication>],
+    ) -> Reply {
+        let key = born.waiting.key;
+        if is_refused(born) {
+            let subscription = self.take_subscription(key, number);
+            subscription.and_then(|subscription| self.end_subscription(key, subscription));
+            return failed(id, error::UNRECOVERABLE_POSITION);
+        }
+        self.enter(key, number, false);
+        subscribed(id, self.subscribe_result(number, born, publications))
     }
 
     /// What a client is told of its subscription.
@@ -204,7 +219,7 @@ impl State {
 }
 
 /// Whether a client wants an error in place of an incomplete recovery.
-pub(super) fn is_refused(born: &Born) -> bool {
+fn is_refused(born: &Born) -> bool {
     let all_or_nothing =
         born.waiting.wants.as_ref().is_some_and(|wants| wants.all_or_nothing && wants.since.is_some());
     all_or_nothing && born.recovered != Some(true)

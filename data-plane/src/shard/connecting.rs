@@ -16,15 +16,13 @@ use super::waiting::{Purpose, Waiting};
 use crate::authenticator::unix_seconds;
 use crate::codes::{disconnect, error};
 use crate::frame::Framed;
-use crate::publication::writable;
+use crate::publication::{MAX_GIVEN_BYTES, writable};
 use crate::session::{seconds_left, server_side_wants};
 
 /// How long a connect may wait for its server-side subscriptions.
 const CONNECT_WAIT: Duration = Duration::from_secs(2);
 /// Commands that may come while connect is under way, if `client.channel_limit` is not more.
 const MAX_HELD: usize = 128;
-/// Bytes of publications in an answer to connect: no message is larger than 512 KiB, unless one publication is.
-const MAX_RESULT_BYTES: usize = 480 << 10;
 /// How the server calls itself in connect replies.
 const VERSION: &str = concat!("Fanfare ", env!("CARGO_PKG_VERSION"));
 
@@ -128,7 +126,7 @@ impl State {
     pub(super) fn hold_result(&mut self, key: SlotKey, number: u32, mut result: SubscribeResult) {
         let Some(held) = self.held.get_mut(&key) else { return };
         let bytes: usize = result.publications.iter().map(Message::encoded_len).sum();
-        if held.result_bytes > 0 && held.result_bytes + bytes > MAX_RESULT_BYTES {
+        if held.result_bytes > 0 && held.result_bytes + bytes > MAX_GIVEN_BYTES as usize {
             // All or nothing: the client is told that it has missed something.
             result.offset = result.publications.last().map_or(result.offset, |last| last.offset);
             result.recovered = false;

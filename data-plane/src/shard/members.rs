@@ -115,11 +115,9 @@ impl State {
                 break;
             }
             let Some(key) = self.connections.key_of(slot) else { continue };
-            let is_meant = self.connections.get(key).is_some_and(|connection| is_meant(filter, connection));
-            let state = if is_meant { self.describe(key) } else { None };
-            let id = self.connections.get(key).map(|connection| *connection.id.as_bytes());
-            if let (Some(state), Some(id)) = (state, id) {
-                let connection = Bytes::copy_from_slice(&id);
+            let connection = self.connections.get(key).filter(|connection| is_meant(filter, connection));
+            let Some(connection) = connection.map(|connection| connection.id.to_bytes()) else { continue };
+            if let Some(state) = self.describe(key) {
                 let listed = link::ListedConnection { connection, state: Some(state) };
                 bytes += listed.encoded_len();
                 connections.push(listed);
@@ -133,7 +131,7 @@ fn member(connection: &Connection, number: u32, since: u32) -> link::Member {
     let identity = connection.session.identity();
     let grant = connection.grants.find(number);
     link::Member {
-        connection: Bytes::copy_from_slice(connection.id.as_bytes()),
+        connection: connection.id.to_bytes(),
         user: connection.session.user().to_owned(),
         info: identity.map_or(Bytes::new(), |identity| identity.info.clone()),
         channel_info: grant.map_or(Bytes::new(), |grant| grant.info.clone()),

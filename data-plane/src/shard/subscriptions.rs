@@ -6,16 +6,15 @@ use fanfare_cluster::channel::ChannelName;
 use fanfare_proto::client::{Push, RefreshResult, Reply, SubRefreshResult, SubscribeResult, Unsubscribe};
 
 use super::SlotKey;
-use super::births::is_refused;
 use super::clock::ticks;
 use super::connections::{NOT_LIVE, Subscription};
 use super::grants::Grant;
 use super::hub::Subscribed;
-use super::replies::{Replies, failed, subscribed};
+use super::replies::{Replies, subscribed};
 use super::state::State;
 use super::waiting::{Born, Purpose, Waiting};
 use crate::authenticator::{SubscriptionGrant, unix_seconds};
-use crate::codes::{Code, disconnect, error, unsubscribe};
+use crate::codes::{Code, disconnect, unsubscribe};
 use crate::links::FromShard;
 use crate::session::seconds_left;
 
@@ -68,17 +67,10 @@ impl State {
         grant: Option<Grant>,
         replies: &mut Replies,
     ) {
-        let (key, purpose) = (waiting.key, waiting.purpose);
+        let purpose = waiting.purpose;
         let Some((number, born)) = self.subscribe(channel, waiting, grant) else { return };
         if let Purpose::Subscribe { id } = purpose {
-            if is_refused(&born) {
-                let subscription = self.take_subscription(key, number);
-                subscription.and_then(|subscription| self.end_subscription(key, subscription));
-                return replies.add(&failed(id, error::UNRECOVERABLE_POSITION));
-            }
-            let result = self.subscribe_result(number, &born, &[]);
-            replies.add(&subscribed(id, result));
-            self.enter(key, number, false);
+            replies.add(&self.answer_subscribe(id, number, &born, &[]));
         }
     }
 
@@ -94,7 +86,7 @@ impl State {
         self.end_subscription(key, subscription)
     }
 
-    fn take_subscription(&mut self, key: SlotKey, number: u32) -> Option<Subscription> {
+    pub(super) fn take_subscription(&mut self, key: SlotKey, number: u32) -> Option<Subscription> {
         let connection = self.connections.get(key)?;
         let at = connection.subscriptions.iter().position(|subscription| subscription.channel == number)?;
         Some(connection.subscriptions.swap_remove(at))
