@@ -22,7 +22,7 @@ use crate::shard::{Counts, RecoverQuestion, SlotKey};
 pub(crate) use dialler::{Event, LinkSetup, Session};
 pub(crate) use exchange::{Exchange, ExchangeSetup};
 pub(crate) use junction::Junction;
-pub(crate) use listings::ListPiece;
+pub(crate) use listings::{ListPiece, MAX_LISTED_BYTES};
 pub(crate) use node_receipts::Asked;
 pub(crate) use questions::{Question, Reading};
 

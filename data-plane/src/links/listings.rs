@@ -16,8 +16,8 @@ const MAX_LISTINGS: usize = 64;
 /// Connections in a list at most.
 const MAX_LISTED: u32 = 1_000;
 
-/// Bytes of a list, after which it ends: the link carries no messages above a mebibyte.
-const MAX_LISTED_BYTES: usize = 256 << 10;
+/// Bytes of a list, and of a shard's piece of it, after which it ends: the link carries no messages above a mebibyte.
+pub(crate) const MAX_LISTED_BYTES: usize = 256 << 10;
 
 /// About how many bytes connections take in a list.
 pub(super) fn bytes_of(connections: &[link::ListedConnection]) -> usize {
@@ -49,6 +49,8 @@ struct Listing {
     limit: usize,
     shard: u8,
     found: Vec<link::ListedConnection>,
+    /// What they take.
+    bytes: usize,
 }
 
 impl Junction {
@@ -66,7 +68,9 @@ impl Junction {
         let limit = list.limit.clamp(1, MAX_LISTED) as usize;
         let filter = Arc::new(list);
         let piece = ListPiece { listing, filter: filter.clone(), from, limit };
-        self.listings.open.insert(listing, Listing { asked, filter, limit, shard, found: Vec::new() });
+        self.listings
+            .open
+            .insert(listing, Listing { asked, filter, limit, shard, found: Vec::new(), bytes: 0 });
         self.for_shard(ShardIndex(shard), ToShard::List(piece));
     }
 
@@ -79,9 +83,10 @@ impl Junction {
     ) {
         let last_shard = self.shard_count() - 1;
         let Some(listing) = self.listings.open.get_mut(&number) else { return };
+        listing.bytes += bytes_of(&connections);
         listing.found.extend(connections);
         let is_last = next.is_none() && usize::from(listing.shard) == last_shard;
-        if is_last || listing.found.len() >= listing.limit || bytes_of(&listing.found) > MAX_LISTED_BYTES {
+        if is_last || listing.found.len() >= listing.limit || listing.bytes > MAX_LISTED_BYTES {
             let Some(Listing { asked, found, .. }) = self.listings.open.remove(&number) else { return };
             return self.say_listed(asked, found, !is_last);
         }

@@ -9,14 +9,12 @@ use super::SlotKey;
 use super::connections::{Connection, NOT_LIVE};
 use super::state::State;
 use crate::authenticator::unix_seconds;
-use crate::links::{Entering, FromShard, ListPiece};
+use crate::links::{Entering, FromShard, ListPiece, MAX_LISTED_BYTES};
 
 /// Connections that are looked at in one step.
 const STEP: u32 = 256;
 /// Bytes of members after which a step ends, whatever it has looked at.
 const MAX_ANNOUNCED: usize = 128 << 10;
-/// Bytes of a list's piece, after which it ends: the link carries no large messages.
-const MAX_LISTED: usize = 256 << 10;
 /// The same for a list, which looks at each only briefly.
 const LIST_STEP: u32 = 8_192;
 
@@ -110,7 +108,7 @@ impl State {
         };
         let (mut connections, mut stopped, mut bytes) = (Vec::new(), None, 0);
         for slot in slots {
-            if connections.len() == piece.limit || bytes > MAX_LISTED {
+            if connections.len() == piece.limit || bytes > MAX_LISTED_BYTES {
                 stopped = Some(slot);
                 break;
             }
